@@ -1,0 +1,48 @@
+package tenancy
+
+import "time"
+
+// EventType names what happened in an audit row.
+type EventType string
+
+// The events of the audit trail. Names are stored and never change.
+const (
+	EventTenantProvisioned     EventType = "TENANT_PROVISIONED"
+	EventTenantProvisionFailed EventType = "TENANT_PROVISION_FAILED"
+	EventJobCancelled          EventType = "JOB_CANCELLED"
+	EventJobCancelRequested    EventType = "JOB_CANCEL_REQUESTED"
+	EventJobRetried            EventType = "JOB_RETRIED"
+	EventStatusChanged         EventType = "STATUS_CHANGED"
+	EventInvitationRequested   EventType = "INVITATION_REQUESTED"
+	EventInvitationSent        EventType = "INVITATION_SENT"
+	EventInvitationFailed      EventType = "INVITATION_FAILED"
+	EventDBServerAdded         EventType = "DB_SERVER_ADDED"
+	EventDBServerUpdated       EventType = "DB_SERVER_UPDATED"
+	EventAPITokenCreated       EventType = "API_TOKEN_CREATED"
+	EventAPITokenRevoked       EventType = "API_TOKEN_REVOKED"
+	EventAccessDenied          EventType = "ACCESS_DENIED"
+	EventBootstrapUserCreated  EventType = "BOOTSTRAP_PLATFORM_USER_CREATED"
+)
+
+// AuditEvent is one row of the append-only audit trail. Details never hold a
+// secret.
+type AuditEvent struct {
+	ID       int64
+	Type     EventType
+	TenantID TenantID
+	Slug     string
+	Actor    Actor
+	JobID    JobID
+	Details  map[string]any
+	At       time.Time
+}
+
+// AuditFilter selects audit rows; zero fields select all.
+type AuditFilter struct {
+	Type  EventType
+	Slug  string
+	Actor string
+	From  time.Time
+	To    time.Time
+	Page  Page
+}

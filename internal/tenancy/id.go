@@ -1,0 +1,21 @@
+package tenancy
+
+// Ids are UUIDv7 in their usual text form. Each kind has a type of its own, so
+// that a job's id is never taken for a tenant's.
+type (
+	// TenantID names a tenant for good; a slug may be used again, this may not.
+	TenantID string
+	// JobID names a job.
+	JobID string
+	// ServerID names a row of identity.db_server.
+	ServerID string
+	// UserID names a platform user.
+	UserID string
+	// TokenID names an API token; it is not the token.
+	TokenID string
+	// InvitationID names one request to mail an invitation.
+	InvitationID string
+)
+
+func (id TenantID) String() string { return string(id) }
+func (id JobID) String() string    { return string(id) }

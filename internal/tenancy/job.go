@@ -1,0 +1,230 @@
+package tenancy
+
+import "time"
+
+// JobKind is what a job does.
+type JobKind string
+
+// KindProvision makes a tenant.
+const KindProvision JobKind = "provision"
+
+// JobStatus is where a job stands. internal/pipeline draws the transitions.
+type JobStatus string
+
+// The statuses of a job.
+const (
+	JobQueued      JobStatus = "queued"
+	JobRunning     JobStatus = "running"
+	JobRollingBack JobStatus = "rolling_back"
+	JobComplete    JobStatus = "complete"
+	JobFailed      JobStatus = "failed"
+	JobCancelled   JobStatus = "cancelled"
+)
+
+// Settled reports whether nothing more will happen to the job by itself.
+func (s JobStatus) Settled() bool {
+	return s == JobComplete || s == JobFailed || s == JobCancelled
+}
+
+// Valid reports whether s is a known status.
+func (s JobStatus) Valid() bool {
+	return s.Settled() || s == JobQueued || s == JobRunning || s == JobRollingBack
+}
+
+// PhaseName names a phase. Names are stored and never change.
+type PhaseName string
+
+// The phases of provisioning: the runbook's eight, and the one a dry run ends
+// its work with.
+const (
+	PhasePlacementResolved PhaseName = "placement_resolved"
+	PhaseStateChecked      PhaseName = "state_checked"
+	PhaseDryRun            PhaseName = "dry_run"
+	PhaseSecretSet         PhaseName = "secret_set"
+	PhaseDatabaseCreated   PhaseName = "database_created"
+	PhaseMigrationsApplied PhaseName = "migrations_applied"
+	PhaseMasterRegistered  PhaseName = "master_registered"
+	PhaseAdminSeeded       PhaseName = "admin_seeded"
+	PhaseComplete          PhaseName = "complete"
+)
+
+// ProvisionPhases lists the phases of a provision job in their order.
+func ProvisionPhases(dryRun bool) []PhaseName {
+	if dryRun {
+		return []PhaseName{PhasePlacementResolved, PhaseStateChecked, PhaseDryRun, PhaseComplete}
+	}
+	return []PhaseName{
+		PhasePlacementResolved, PhaseStateChecked, PhaseSecretSet, PhaseDatabaseCreated,
+		PhaseMigrationsApplied, PhaseMasterRegistered, PhaseAdminSeeded, PhaseComplete,
+	}
+}
+
+// PhaseStatus is where a phase of a job stands.
+type PhaseStatus string
+
+// The statuses of a phase. A failed phase is undone too; it stays failed, so
+// that the job shows where it stopped.
+const (
+	PhasePending PhaseStatus = "pending"
+	PhaseRunning PhaseStatus = "running"
+	PhaseDone    PhaseStatus = "done"
+	PhaseFailed  PhaseStatus = "failed"
+	PhaseUndone  PhaseStatus = "undone"
+	PhaseSkipped PhaseStatus = "skipped"
+)
+
+// Job is one piece of work on a tenant, as recorded in master. The row is the
+// truth; whatever else speaks of the job only points at it.
+type Job struct {
+	ID       JobID
+	Kind     JobKind
+	Status   JobStatus
+	TenantID TenantID
+	Slug     Slug
+	DryRun   bool
+
+	DisplayName string
+	AdminEmail  string
+	// ServerName is the server the operator asked for; empty means auto-place.
+	ServerName string
+	// Server is where the tenant goes, once placement is resolved.
+	Server *DBServer
+
+	Phase PhaseName
+	// Attempt counts from 1; an operator's retry begins the next.
+	Attempt int
+	// Failures counts the transient failures of this attempt.
+	Failures int
+	Phases   []PhaseRecord
+	Error    *JobError
+
+	RequestedBy     Actor
+	RequestID       string
+	CancelRequested bool
+	CreatedAt       time.Time
+	StartedAt       *time.Time
+	FinishedAt      *time.Time
+	// Version rises with every visible change of the job.
+	Version int64
+}
+
+// PhaseRecord is the journal of one phase of a job.
+type PhaseRecord struct {
+	Name       PhaseName
+	Status     PhaseStatus
+	StartedAt  *time.Time
+	FinishedAt *time.Time
+	UndoneAt   *time.Time
+	// Detail is what the phase decided or found; it never holds a secret.
+	Detail map[string]any
+	// Error is the last failure of the phase, while it is being tried again too.
+	Error *PhaseError
+}
+
+// Started reports whether the phase may have had an effect that still stands.
+func (p PhaseRecord) Started() bool { return p.StartedAt != nil && p.UndoneAt == nil }
+
+// PhaseError is the failure of a phase, in words safe to show.
+type PhaseError struct {
+	Code    Code
+	Message string
+}
+
+// JobError is why a job failed or is being rolled back.
+type JobError struct {
+	Code    Code
+	Message string
+	Phase   PhaseName
+	// RolledBack says that everything the job made is gone.
+	RolledBack bool
+	// Residue names what could not be removed yet.
+	Residue []string
+}
+
+// Ownership is the mark the job leaves on everything it makes.
+func (j *Job) Ownership() Ownership {
+	return Ownership{TenantID: j.TenantID, JobID: j.ID}
+}
+
+// AsSubmitted returns the job as it was when it was accepted.
+func (j Job) AsSubmitted() Job {
+	j.Status, j.Phase, j.Server, j.Error = JobQueued, "", nil, nil
+	j.Attempt, j.Failures, j.Version = 1, 0, 1
+	j.StartedAt, j.FinishedAt, j.CancelRequested = nil, nil, false
+	phases := make([]PhaseRecord, len(j.Phases))
+	for i, p := range j.Phases {
+		phases[i] = PhaseRecord{Name: p.Name, Status: PhasePending}
+	}
+	j.Phases = phases
+	return j
+}
+
+// NewJob is a request to provision a tenant.
+type NewJob struct {
+	Slug        Slug
+	DisplayName string
+	AdminEmail  string
+	ServerName  string
+	DryRun      bool
+	RequestedBy Actor
+	RequestID   string
+	// IdempotencyKey makes a repeated request answer with the first one's job;
+	// empty means none.
+	IdempotencyKey string
+	// InProcess says that the caller runs the job itself: no task is enqueued,
+	// and what the job's phases check is not checked early.
+	InProcess bool
+}
+
+// JobFilter selects jobs for a list; zero fields select all.
+type JobFilter struct {
+	Status JobStatus
+	Kind   JobKind
+	Slug   string
+	Code   Code
+	Page   Page
+}
+
+// Lease is the right to work on a job. Epoch is its fencing token: it rises
+// each time the lease is taken, and a write that carries an older one changes
+// nothing.
+type Lease struct {
+	JobID JobID
+	Owner string
+	Epoch int64
+}
+
+// Task is a doorbell: it tells a worker to look at a job. The payload holds the
+// job's id and nothing else.
+type Task struct {
+	OutboxID int64
+	Type     string
+	Queue    string
+	// ID is the task's id in Redis, fresh for every ring.
+	ID    string
+	JobID JobID
+}
+
+// StalledJob is a job that is due but that no live lease stands behind.
+type StalledJob struct {
+	ID    JobID
+	Epoch int64
+	// Queue and TaskID name the doorbell last rung for it, if any.
+	Queue  string
+	TaskID string
+}
+
+// Queues, by falling weight.
+const (
+	QueueProvision = "provision"
+	QueueMail      = "mail"
+	QueueBulk      = "bulk"
+	QueueFleet     = "fleet"
+)
+
+// Task types.
+const (
+	TaskProvision  = "tenant:provision"
+	TaskOffboard   = "tenant:offboard"
+	TaskInvitation = "mail:invitation"
+)
