@@ -1,0 +1,84 @@
+package store
+
+import (
+	"context"
+	"encoding/json"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// execer is a pool or a transaction.
+type execer interface {
+	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
+	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
+}
+
+// appendAudit writes an audit row in the transaction of the change it records.
+func appendAudit(ctx context.Context, tx execer, e tenancy.AuditEvent) error {
+	details, err := json.Marshal(e.Details)
+	if err != nil {
+		return err
+	}
+	if e.Details == nil {
+		details = []byte("{}")
+	}
+	var id int64
+	return tx.QueryRow(ctx, `
+		INSERT INTO identity.tenant_audit (event_type, tenant_id, slug, platform_user_id, actor, job_id, details)
+		VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING audit_id`,
+		e.Type, nullable(e.TenantID), e.Slug, nullable(e.Actor.UserID), e.Actor.Name, nullable(e.JobID), details,
+	).Scan(&id)
+}
+
+// AppendAudit records an event that changes nothing else, such as a refused
+// attempt.
+func (s *Store) AppendAudit(ctx context.Context, e tenancy.AuditEvent) error {
+	return classify(appendAudit(ctx, s.pool, e))
+}
+
+// ListAudit returns audit rows, newest first, and the cursor of the next page.
+func (s *Store) ListAudit(ctx context.Context, f tenancy.AuditFilter) ([]tenancy.AuditEvent, string, error) {
+	before := int64(0)
+	if f.Page.Cursor != "" {
+		key, err := decodeCursor(f.Page)
+		if err != nil {
+			return nil, "", err
+		}
+		if before, err = strconv.ParseInt(key, 10, 64); err != nil {
+			return nil, "", badCursor()
+		}
+	}
+	limit := pageLimit(f.Page)
+	rows, err := s.pool.Query(ctx, `
+		SELECT audit_id, event_type, coalesce(tenant_id::text, ''), slug, coalesce(platform_user_id::text, ''),
+		       actor, coalesce(job_id::text, ''), details, at
+		FROM identity.tenant_audit
+		WHERE ($1 = '' OR event_type = $1) AND ($2 = '' OR slug = $2) AND ($3 = '' OR actor = $3)
+		  AND ($4::timestamptz IS NULL OR at >= $4) AND ($5::timestamptz IS NULL OR at < $5)
+		  AND ($6 = 0 OR audit_id < $6)
+		ORDER BY audit_id DESC LIMIT $7`,
+		string(f.Type), f.Slug, f.Actor, nullTime(f.From), nullTime(f.To), before, limit+1)
+	if err != nil {
+		return nil, "", classify(err)
+	}
+	events, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (e tenancy.AuditEvent, err error) {
+		err = row.Scan(&e.ID, &e.Type, &e.TenantID, &e.Slug, &e.Actor.UserID, &e.Actor.Name, &e.JobID, &e.Details, &e.At)
+		return e, err
+	})
+	if err != nil {
+		return nil, "", classify(err)
+	}
+	events, next := nextCursor(events, limit, func(e tenancy.AuditEvent) string { return strconv.FormatInt(e.ID, 10) })
+	return events, next, nil
+}
+
+func nullTime(t time.Time) *time.Time {
+	if t.IsZero() {
+		return nil
+	}
+	return &t
+}

@@ -1,0 +1,161 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+func queueInvitation(ctx context.Context, tx pgx.Tx, tenantID tenancy.TenantID, jobID tenancy.JobID, actor tenancy.Actor) error {
+	id := tenancy.InvitationID(newID())
+	if _, err := tx.Exec(ctx, `
+		INSERT INTO identity.invitation (invitation_id, tenant_id, job_id, requested_by, actor)
+		VALUES ($1, $2, $3, $4, $5)`, id, tenantID, jobID, nullable(actor.UserID), actor.Name); err != nil {
+		return err
+	}
+	return ringInvitation(ctx, tx, jobID)
+}
+
+func ringInvitation(ctx context.Context, tx pgx.Tx, jobID tenancy.JobID) error {
+	_, err := tx.Exec(ctx, `
+		INSERT INTO identity.outbox (task_type, queue, task_id, job_id) VALUES ($1, $2, $3, $4)`,
+		tenancy.TaskInvitation, tenancy.QueueMail, newID(), jobID)
+	return err
+}
+
+// RequestInvitation queues a fresh invitation for the tenant's first admin in
+// place of any that is still queued. It fails with CodeNotFound, or with
+// CodeConflict if the tenant is not active or read-only.
+func (s *Store) RequestInvitation(ctx context.Context, slug tenancy.Slug, actor tenancy.Actor) (tenancy.Tenant, error) {
+	var t tenancy.Tenant
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `SELECT FROM identity.tenant WHERE slug = $1 FOR NO KEY UPDATE`, slug); err != nil {
+			return err
+		}
+		var err error
+		if t, err = tenant(ctx, tx, slug); err != nil {
+			return err
+		}
+		if t.Status != tenancy.TenantActive && t.Status != tenancy.TenantReadOnly {
+			return tenancy.Errorf(tenancy.CodeConflict, "The tenant is %s; invitations are sent for active tenants.", t.Status)
+		}
+		if t.JobID == "" {
+			return tenancy.Errorf(tenancy.CodeConflict, "The tenant was not provisioned by a job, so its first admin is not known.")
+		}
+		if _, err := tx.Exec(ctx, `
+			UPDATE identity.invitation SET status = 'superseded' WHERE tenant_id = $1 AND status = 'queued'`, t.ID); err != nil {
+			return err
+		}
+		if err := queueInvitation(ctx, tx, t.ID, t.JobID, actor); err != nil {
+			return err
+		}
+		return appendAudit(ctx, tx, tenancy.AuditEvent{
+			Type: tenancy.EventInvitationRequested, TenantID: t.ID, Slug: string(slug), Actor: actor, JobID: t.JobID,
+		})
+	})
+	if err == nil {
+		s.wake()
+	}
+	return t, err
+}
+
+// ClaimInvitation makes the caller the only sender of the job's queued
+// invitation for span; found is false if there is none to send now.
+func (s *Store) ClaimInvitation(ctx context.Context, jobID tenancy.JobID, span time.Duration) (inv tenancy.Invitation, found bool, err error) {
+	if !validID(jobID) {
+		return inv, false, noSuchJob(jobID)
+	}
+	err = s.pool.QueryRow(ctx, `
+		WITH claimed AS (
+			UPDATE identity.invitation SET run_after = now() + $2
+			WHERE invitation_id = (
+				SELECT invitation_id FROM identity.invitation
+				WHERE job_id = $1 AND status = 'queued' AND run_after <= now()
+				ORDER BY invitation_id LIMIT 1 FOR UPDATE SKIP LOCKED)
+			RETURNING *)
+		SELECT c.invitation_id, c.job_id, t.tenant_id, t.slug, t.display_name, j.admin_email,
+		       s.db_server_id, s.name, s.host, s.port, s.region, s.admin_secret_ref, s.capacity_hint, s.is_active,
+		       coalesce(c.requested_by::text, ''), c.actor, c.failures
+		FROM claimed c JOIN identity.job j USING (job_id)
+		JOIN identity.tenant t ON t.tenant_id = c.tenant_id JOIN identity.db_server s ON s.db_server_id = t.db_server_id`,
+		jobID, span).
+		Scan(&inv.ID, &inv.JobID, &inv.TenantID, &inv.Slug, &inv.DisplayName, &inv.AdminEmail,
+			&inv.Server.ID, &inv.Server.Name, &inv.Server.Host, &inv.Server.Port, &inv.Server.Region,
+			&inv.Server.AdminSecretRef, &inv.Server.CapacityHint, &inv.Server.IsActive,
+			&inv.Actor.UserID, &inv.Actor.Name, &inv.Failures)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return inv, false, nil
+	}
+	return inv, err == nil, classify(err)
+}
+
+// InvitationSent records that the mail server took the mail.
+func (s *Store) InvitationSent(ctx context.Context, inv tenancy.Invitation) error {
+	return s.settleInvitation(ctx, inv, tenancy.EventInvitationSent, nil, `
+		UPDATE identity.invitation SET status = 'sent', sent_at = now(), last_error = ''
+		WHERE invitation_id = $1 AND status = 'queued'`, inv.ID)
+}
+
+// InvitationFailed records that the mail will not be sent.
+func (s *Store) InvitationFailed(ctx context.Context, inv tenancy.Invitation, cause string) error {
+	return s.settleInvitation(ctx, inv, tenancy.EventInvitationFailed, map[string]any{"error": cause}, `
+		UPDATE identity.invitation SET status = 'failed', failures = failures + 1, last_error = $2
+		WHERE invitation_id = $1 AND status = 'queued'`, inv.ID, cause)
+}
+
+func (s *Store) settleInvitation(ctx context.Context, inv tenancy.Invitation, event tenancy.EventType, details map[string]any, sql string, args ...any) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, sql, args...)
+		if err != nil || tag.RowsAffected() == 0 {
+			return err
+		}
+		return appendAudit(ctx, tx, tenancy.AuditEvent{
+			Type: event, TenantID: inv.TenantID, Slug: string(inv.Slug), Actor: inv.Actor, JobID: inv.JobID, Details: details,
+		})
+	})
+}
+
+// RetryInvitation records a failure to send; the invitation is due again after
+// the delay.
+func (s *Store) RetryInvitation(ctx context.Context, inv tenancy.Invitation, cause string, after time.Duration) error {
+	_, err := s.pool.Exec(ctx, `
+		UPDATE identity.invitation SET failures = failures + 1, last_error = $2, run_after = now() + $3
+		WHERE invitation_id = $1 AND status = 'queued'`, inv.ID, cause, after)
+	return classify(err)
+}
+
+// RingStalledInvitations rings again for invitations that have been due for
+// grace, in case Redis lost their task. A needless ring finds nothing to send.
+func (s *Store) RingStalledInvitations(ctx context.Context, grace time.Duration, limit int) (rung int, err error) {
+	err = s.inTx(ctx, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, `
+			UPDATE identity.invitation SET run_after = now()
+			WHERE invitation_id IN (
+				SELECT invitation_id FROM identity.invitation
+				WHERE status = 'queued' AND run_after < now() - $1::interval
+				ORDER BY run_after LIMIT $2 FOR UPDATE SKIP LOCKED)
+			RETURNING job_id`, grace, limit)
+		if err != nil {
+			return err
+		}
+		jobs, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return err
+		}
+		rung = len(jobs)
+		for _, id := range jobs {
+			if err := ringInvitation(ctx, tx, tenancy.JobID(id)); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err == nil && rung > 0 {
+		s.wake()
+	}
+	return rung, err
+}

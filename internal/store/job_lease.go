@@ -1,0 +1,88 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// AcquireLease makes owner the only worker of a job for ttl and returns the job.
+// It fails with CodeJobBusy if the lease is held, CodeJobSettled if there is
+// nothing to do, CodeNotFound if there is no such job. The database's clock
+// decides; the epoch fences later writes.
+func (s *Store) AcquireLease(ctx context.Context, id tenancy.JobID, owner string, ttl time.Duration) (tenancy.Job, tenancy.Lease, error) {
+	if !validID(id) {
+		return tenancy.Job{}, tenancy.Lease{}, noSuchJob(id)
+	}
+	lease := tenancy.Lease{JobID: id, Owner: owner}
+	var acquired tenancy.Job
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		err := tx.QueryRow(ctx, `
+			UPDATE identity.job
+			SET status = CASE status WHEN 'queued' THEN 'running' ELSE status END,
+			    started_at = coalesce(started_at, now()),
+			    lease_owner = $2, lease_until = now() + $3, lease_epoch = lease_epoch + 1, version = version + 1
+			WHERE job_id = $1 AND `+unsettled+` AND (lease_until IS NULL OR lease_until < now())
+			RETURNING lease_epoch`, id, owner, ttl).Scan(&lease.Epoch)
+		if errors.Is(err, pgx.ErrNoRows) {
+			return whyNotAcquired(ctx, tx, id)
+		}
+		if err != nil {
+			return err
+		}
+		acquired, err = job(ctx, tx, id)
+		return err
+	})
+	return acquired, lease, err
+}
+
+func whyNotAcquired(ctx context.Context, tx pgx.Tx, id tenancy.JobID) error {
+	var status tenancy.JobStatus
+	err := tx.QueryRow(ctx, `SELECT status FROM identity.job WHERE job_id = $1`, id).Scan(&status)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return noSuchJob(id)
+	case err != nil:
+		return err
+	case status.Settled():
+		return tenancy.Errorf(tenancy.CodeJobSettled, "The job is %s.", status)
+	}
+	return tenancy.Errorf(tenancy.CodeJobBusy, "Another worker has the job.")
+}
+
+// RenewLease extends a lease to ttl from now.
+func (s *Store) RenewLease(ctx context.Context, lease tenancy.Lease, ttl time.Duration) error {
+	return s.fenced(ctx, `
+		UPDATE identity.job SET lease_until = now() + $3
+		WHERE `+held+` RETURNING job_id`, lease, ttl)
+}
+
+// ReleaseLease gives the job back; it is due at once.
+func (s *Store) ReleaseLease(ctx context.Context, lease tenancy.Lease) error {
+	return s.fenced(ctx, `
+		UPDATE identity.job SET lease_until = NULL, run_after = now()
+		WHERE `+held+` RETURNING job_id`, lease)
+}
+
+// held is the fence: $1 is the job, $2 the epoch of the lease. Settling a job
+// ends its lease too.
+const held = `job_id = $1 AND lease_epoch = $2 AND status IN ('running', 'rolling_back')`
+
+// fenced runs a statement that begins with the lease's job and epoch and
+// returns a row if, and only if, the lease stands.
+func (s *Store) fenced(ctx context.Context, sql string, lease tenancy.Lease, args ...any) error {
+	var id tenancy.JobID
+	return fencedRow(s.pool.QueryRow(ctx, sql, append([]any{lease.JobID, lease.Epoch}, args...)...), &id)
+}
+
+func fencedRow(row pgx.Row, dest ...any) error {
+	err := row.Scan(dest...)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return tenancy.Errorf(tenancy.CodeLeaseLost, "Another worker has the job, or it is settled.")
+	}
+	return classify(err)
+}

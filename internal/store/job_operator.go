@@ -1,0 +1,119 @@
+package store
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// RetryJob begins a new attempt of a failed job, from its first phase. It fails
+// with CodeJobInProgress if this job, or another one for the slug, is unsettled,
+// and with CodeConflict if the job is complete or cancelled.
+func (s *Store) RetryJob(ctx context.Context, id tenancy.JobID, actor tenancy.Actor) (tenancy.Job, error) {
+	var retried tenancy.Job
+	err := s.operate(ctx, id, func(tx pgx.Tx, j tenancy.Job) error {
+		switch {
+		case !j.Status.Settled():
+			return jobInProgress(j.Slug, j.ID)
+		case j.Status != tenancy.JobFailed:
+			return tenancy.Errorf(tenancy.CodeConflict, "The job is %s; only a failed job can be retried.", j.Status)
+		}
+		var running *tenancy.JobID
+		err := tx.QueryRow(ctx, `
+			SELECT (SELECT job_id FROM identity.job WHERE slug = $1 AND `+unsettled+`)`, j.Slug).Scan(&running)
+		if err != nil {
+			return err
+		}
+		if running != nil {
+			return jobInProgress(j.Slug, *running)
+		}
+		// The epoch rises, so that the new doorbell has an id never used before
+		// and a worker that still believes in the last attempt is fenced off.
+		if _, err := tx.Exec(ctx, `
+			UPDATE identity.job
+			SET status = 'queued', attempt = attempt + 1, failures = 0, phase = '', cancel_requested = false,
+			    error_code = '', error_message = '', error_phase = '', rolled_back = false, residue = '{}',
+			    db_server_id = NULL, capacity_reserved = false,
+			    lease_until = NULL, lease_epoch = lease_epoch + 1, run_after = now(),
+			    started_at = NULL, finished_at = NULL, version = version + 1
+			WHERE job_id = $1 AND status = 'failed'`, id); err != nil {
+			if violates(err, "job_one_unsettled_a_slug") {
+				return tenancy.Errorf(tenancy.CodeJobInProgress, "Another job for the slug %q is in progress.", j.Slug)
+			}
+			return err
+		}
+		if _, err := tx.Exec(ctx, `
+			UPDATE identity.job_phase
+			SET status = 'pending', started_at = NULL, finished_at = NULL, undone_at = NULL,
+			    detail = '{}', error_code = '', error_message = ''
+			WHERE job_id = $1`, id); err != nil {
+			return err
+		}
+		if err := ring(ctx, tx, id, tenancy.QueueProvision); err != nil {
+			return err
+		}
+		if err := auditJob(ctx, tx, tenancy.EventJobRetried, j, actor); err != nil {
+			return err
+		}
+		retried, err = job(ctx, tx, id)
+		return err
+	})
+	return retried, err
+}
+
+// CancelJob asks for a job to be stopped at its next phase boundary and undone.
+// It fails with CodeConflict if the job is settled or being rolled back.
+func (s *Store) CancelJob(ctx context.Context, id tenancy.JobID, actor tenancy.Actor) (tenancy.Job, error) {
+	var cancelled tenancy.Job
+	err := s.operate(ctx, id, func(tx pgx.Tx, j tenancy.Job) error {
+		if j.Status != tenancy.JobQueued && j.Status != tenancy.JobRunning {
+			return tenancy.Errorf(tenancy.CodeConflict, "The job is %s and can no longer be cancelled.", j.Status)
+		}
+		if _, err := tx.Exec(ctx, `
+			UPDATE identity.job SET cancel_requested = true, version = version + 1
+			WHERE job_id = $1 AND status IN ('queued', 'running')`, id); err != nil {
+			return err
+		}
+		// A job that waits for its next try need not wait any longer.
+		if err := ringIdle(ctx, tx, id); err != nil {
+			return err
+		}
+		if err := auditJob(ctx, tx, tenancy.EventJobCancelRequested, j, actor); err != nil {
+			return err
+		}
+		var err error
+		cancelled, err = job(ctx, tx, id)
+		return err
+	})
+	return cancelled, err
+}
+
+// operate locks a job's row, so that f's view of its state holds until commit.
+func (s *Store) operate(ctx context.Context, id tenancy.JobID, f func(pgx.Tx, tenancy.Job) error) error {
+	if !validID(id) {
+		return noSuchJob(id)
+	}
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		if _, err := tx.Exec(ctx, `SELECT FROM identity.job WHERE job_id = $1 FOR NO KEY UPDATE`, id); err != nil {
+			return err
+		}
+		j, err := job(ctx, tx, id)
+		if err != nil {
+			return err
+		}
+		return f(tx, j)
+	})
+	if err == nil {
+		s.wake()
+	}
+	return err
+}
+
+func auditJob(ctx context.Context, tx pgx.Tx, event tenancy.EventType, j tenancy.Job, actor tenancy.Actor) error {
+	return appendAudit(ctx, tx, tenancy.AuditEvent{
+		Type: event, TenantID: j.TenantID, Slug: string(j.Slug), Actor: actor, JobID: j.ID,
+		Details: map[string]any{"attempt": j.Attempt},
+	})
+}

@@ -1,0 +1,329 @@
+package store_test
+
+import (
+	"errors"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+func TestSubmitJobRecordsJobPhasesAndDoorbell(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	job := p.submit(t, tenancy.NewJob{Slug: "acme"})
+	if job.Status != tenancy.JobQueued || job.Attempt != 1 || job.Version != 1 || job.TenantID == "" {
+		t.Errorf("unexpected job %+v", job)
+	}
+	var names []tenancy.PhaseName
+	for _, ph := range job.Phases {
+		names = append(names, ph.Name)
+	}
+	if diff := cmp.Diff(tenancy.ProvisionPhases(false), names); diff != "" {
+		t.Error(diff)
+	}
+	var rung []tenancy.Task
+	n, err := p.RelayOutbox(t.Context(), 10, func(task tenancy.Task) error { rung = append(rung, task); return nil })
+	if err != nil || n != 1 {
+		t.Fatalf("relayed %d, %v", n, err)
+	}
+	want := tenancy.Task{Type: tenancy.TaskProvision, Queue: tenancy.QueueProvision, ID: string(job.ID) + ":0", JobID: job.ID}
+	rung[0].OutboxID = 0
+	if diff := cmp.Diff(want, rung[0]); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestOutboxKeepsWhatRedisDidNotTake(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	p.submit(t, tenancy.NewJob{Slug: "acme"})
+	p.submit(t, tenancy.NewJob{Slug: "bolt"})
+	down := errors.New("down")
+	took := 0
+	n, err := p.RelayOutbox(t.Context(), 10, func(tenancy.Task) error {
+		if took == 1 {
+			return down
+		}
+		took++
+		return nil
+	})
+	if n != 1 || !errors.Is(err, down) {
+		t.Fatalf("relayed %d, %v", n, err)
+	}
+	if n, err := p.RelayOutbox(t.Context(), 10, func(tenancy.Task) error { return nil }); n != 1 || err != nil {
+		t.Fatalf("relayed %d, %v; want the one that was left", n, err)
+	}
+}
+
+func TestOneUnsettledJobASlug(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	var wait sync.WaitGroup
+	results := make(chan error, 20)
+	for range cap(results) {
+		wait.Go(func() {
+			_, err := p.SubmitJob(t.Context(), tenancy.NewJob{Slug: "acme", RequestedBy: operator})
+			results <- err
+		})
+	}
+	wait.Wait()
+	close(results)
+	accepted := 0
+	for err := range results {
+		if err == nil {
+			accepted++
+			continue
+		}
+		wantCode(t, err, tenancy.CodeJobInProgress)
+		if tenancy.AsError(err).JobID == "" {
+			t.Error("the running job is not named")
+		}
+	}
+	if accepted != 1 {
+		t.Errorf("%d jobs were accepted", accepted)
+	}
+}
+
+func TestIdempotencyKey(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	request := tenancy.NewJob{Slug: "acme", IdempotencyKey: "k", RequestedBy: operator}
+	ids := make(chan tenancy.JobID, 20)
+	var wait sync.WaitGroup
+	for range cap(ids) {
+		wait.Go(func() {
+			job, err := p.SubmitJob(t.Context(), request)
+			if err != nil {
+				t.Error(err)
+			}
+			ids <- job.ID
+		})
+	}
+	wait.Wait()
+	close(ids)
+	first := <-ids
+	for id := range ids {
+		if id != first {
+			t.Errorf("one key gave jobs %s and %s", first, id)
+		}
+	}
+	if _, _, err := p.AcquireLease(t.Context(), first, "w", time.Minute); err != nil {
+		t.Fatal(err)
+	}
+	again, err := p.SubmitJob(t.Context(), request)
+	if err != nil || again.Status != tenancy.JobQueued || again.Version != 1 {
+		t.Errorf("the repeated request got %s version %d, %v; want the first answer", again.Status, again.Version, err)
+	}
+	request.Slug = "bolt"
+	_, err = p.SubmitJob(t.Context(), request)
+	wantCode(t, err, tenancy.CodeInvalidRequest)
+	request.RequestedBy.Name = "someone else"
+	if job, err := p.SubmitJob(t.Context(), request); err != nil || job.Slug != "bolt" {
+		t.Errorf("another caller's key got %s, %v", job.Slug, err)
+	}
+}
+
+func TestEarlyChecks(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	p.addServer(t, "pg-a", 5)
+	if _, err := p.UpdateServer(t.Context(), "pg-a", tenancy.ServerChange{IsActive: new(false)}, operator); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"pg-a", "pg-z"} {
+		_, err := p.SubmitJob(t.Context(), tenancy.NewJob{Slug: "acme", ServerName: name, RequestedBy: operator})
+		wantCode(t, err, tenancy.CodeDBServerNotFound)
+	}
+	if _, err := p.sql.Exec(t.Context(), `INSERT INTO identity.tenant (slug, display_name, status, db_server_id, db_name, db_secret_ref)
+		SELECT 'taken', 'T', 'active', db_server_id, 'x', 'y' FROM identity.db_server`); err != nil {
+		t.Fatal(err)
+	}
+	_, err := p.SubmitJob(t.Context(), tenancy.NewJob{Slug: "taken", RequestedBy: operator})
+	wantCode(t, err, tenancy.CodeAlreadyProvisioned)
+	if _, err := p.SubmitJob(t.Context(), tenancy.NewJob{Slug: "taken", ServerName: "pg-z", InProcess: true, RequestedBy: operator}); err != nil {
+		t.Errorf("a job in process was checked early: %v", err)
+	}
+}
+
+func TestLeaseIsExclusiveAndFences(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	ctx := t.Context()
+	job := p.submit(t, tenancy.NewJob{Slug: "acme"})
+	_, first, err := p.AcquireLease(ctx, job.ID, "one", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, _, err = p.AcquireLease(ctx, job.ID, "two", time.Minute)
+	wantCode(t, err, tenancy.CodeJobBusy)
+	if err := p.RenewLease(ctx, first, -time.Second); err != nil { // let it run out
+		t.Fatal(err)
+	}
+	_, second, err := p.AcquireLease(ctx, job.ID, "two", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	phase := tenancy.PhasePlacementResolved
+	cause := tenancy.PhaseError{Code: tenancy.CodeInternal, Message: "x"}
+	writes := map[string]func(tenancy.Lease) error{
+		"RenewLease":  func(l tenancy.Lease) error { return p.RenewLease(ctx, l, time.Minute) },
+		"StartPhase":  func(l tenancy.Lease) error { return p.StartPhase(ctx, l, phase) },
+		"FinishPhase": func(l tenancy.Lease) error { _, err := p.FinishPhase(ctx, l, phase, "state_checked", nil); return err },
+		"RetryPhase":  func(l tenancy.Lease) error { return p.RetryPhase(ctx, l, phase, cause, 0) },
+		"BeginRollback": func(l tenancy.Lease) error {
+			return p.BeginRollback(ctx, l, phase, &cause)
+		},
+		"UndonePhase":       func(l tenancy.Lease) error { return p.UndonePhase(ctx, l, phase) },
+		"RetryUndo":         func(l tenancy.Lease) error { return p.RetryUndo(ctx, l, phase, cause, nil, 0) },
+		"SettleRollback":    func(l tenancy.Lease) error { return p.SettleRollback(ctx, l) },
+		"ReleaseLease":      func(l tenancy.Lease) error { return p.ReleaseLease(ctx, l) },
+		"FreePlacement":     func(l tenancy.Lease) error { return p.FreePlacement(ctx, l) },
+		"RegisterTenant":    func(l tenancy.Lease) error { return p.RegisterTenant(ctx, l, "1") },
+		"UnregisterTenant":  func(l tenancy.Lease) error { return p.UnregisterTenant(ctx, l) },
+		"CompleteProvision": func(l tenancy.Lease) error { return p.CompleteProvision(ctx, l) },
+	}
+	before := p.snapshot(t, job.ID)
+	for name, write := range writes {
+		if err := write(first); tenancy.CodeOf(err) != tenancy.CodeLeaseLost {
+			t.Errorf("%s with a lost lease: %v", name, err)
+		}
+	}
+	if diff := cmp.Diff(before, p.snapshot(t, job.ID)); diff != "" {
+		t.Errorf("a lost lease changed the job:\n%s", diff)
+	}
+	if err := p.StartPhase(ctx, second, phase); err != nil {
+		t.Error(err)
+	}
+}
+
+// snapshot is the job's row and phases as text.
+func (p plane) snapshot(t *testing.T, id tenancy.JobID) string {
+	t.Helper()
+	var s string
+	p.scan(t, `SELECT j::text || (SELECT string_agg(p::text, ' ' ORDER BY position) FROM identity.job_phase p WHERE p.job_id = j.job_id)
+		FROM identity.job j WHERE job_id = $1`, &s, id)
+	return s
+}
+
+func TestJournalAndRollback(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	ctx := t.Context()
+	job := p.submit(t, tenancy.NewJob{Slug: "acme"})
+	_, lease, err := p.AcquireLease(ctx, job.ID, "w", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(p.StartPhase(ctx, lease, tenancy.PhasePlacementResolved))
+	cancel, err := p.FinishPhase(ctx, lease, tenancy.PhasePlacementResolved, tenancy.PhaseStateChecked, map[string]any{"dbServer": "pg-a"})
+	if err != nil || cancel {
+		t.Fatal(cancel, err)
+	}
+	must(p.BeginRollback(ctx, lease, tenancy.PhaseStateChecked, &tenancy.PhaseError{Code: tenancy.CodePartialState, Message: "there"}))
+	must(p.UndonePhase(ctx, lease, tenancy.PhaseStateChecked))
+	must(p.UndonePhase(ctx, lease, tenancy.PhasePlacementResolved))
+	must(p.SettleRollback(ctx, lease))
+
+	got, err := p.Job(ctx, job.ID)
+	must(err)
+	want := &tenancy.JobError{
+		Code: tenancy.CodePartialState, Message: "there", Phase: tenancy.PhaseStateChecked, RolledBack: true, Residue: []string{},
+	}
+	if diff := cmp.Diff(want, got.Error); diff != "" {
+		t.Error(diff)
+	}
+	if got.Status != tenancy.JobFailed || got.Phases[0].Status != tenancy.PhaseUndone || got.Phases[1].Status != tenancy.PhaseFailed ||
+		got.Phases[2].Status != tenancy.PhasePending || got.FinishedAt == nil {
+		t.Errorf("unexpected job %+v", got)
+	}
+	events, _, err := p.ListAudit(ctx, tenancy.AuditFilter{Slug: "acme"})
+	must(err)
+	if len(events) != 1 || events[0].Type != tenancy.EventTenantProvisionFailed || events[0].Details["code"] != "E_PARTIAL_STATE" {
+		t.Errorf("unexpected audit %+v", events)
+	}
+
+	retried, err := p.RetryJob(ctx, job.ID, operator)
+	must(err)
+	if retried.Attempt != 2 || retried.Status != tenancy.JobQueued || retried.Error != nil || retried.Phases[0].Status != tenancy.PhasePending {
+		t.Errorf("unexpected retried job %+v", retried)
+	}
+	_, err = p.RetryJob(ctx, job.ID, operator)
+	wantCode(t, err, tenancy.CodeJobInProgress)
+}
+
+func TestCancelRings(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	ctx := t.Context()
+	job := p.submit(t, tenancy.NewJob{Slug: "acme"})
+	if _, err := p.CancelJob(ctx, job.ID, operator); err != nil {
+		t.Fatal(err)
+	}
+	got, lease, err := p.AcquireLease(ctx, job.ID, "w", time.Minute)
+	if err != nil || !got.CancelRequested {
+		t.Fatalf("cancel requested: %v, %v", got.CancelRequested, err)
+	}
+	if err := p.BeginRollback(ctx, lease, "", nil); err != nil {
+		t.Fatal(err)
+	}
+	_, err = p.CancelJob(ctx, job.ID, operator)
+	wantCode(t, err, tenancy.CodeConflict)
+	if err := p.SettleRollback(ctx, lease); err != nil {
+		t.Fatal(err)
+	}
+	if got, _ := p.Job(ctx, job.ID); got.Status != tenancy.JobCancelled {
+		t.Errorf("the job is %s", got.Status)
+	}
+}
+
+func TestStalledJobs(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	ctx := t.Context()
+	job := p.submit(t, tenancy.NewJob{Slug: "acme"})
+	stalled := func() []tenancy.StalledJob {
+		t.Helper()
+		jobs, err := p.StalledJobs(ctx, 0, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return jobs
+	}
+	if jobs := stalled(); len(jobs) != 0 {
+		t.Errorf("a job whose doorbell is in the outbox is stalled: %v", jobs)
+	}
+	if _, err := p.RelayOutbox(ctx, 10, func(tenancy.Task) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	jobs := stalled()
+	if len(jobs) != 1 || jobs[0].ID != job.ID {
+		t.Fatalf("stalled: %v", jobs)
+	}
+	_, lease, err := p.AcquireLease(ctx, job.ID, "w", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if rung, err := p.RingStalled(ctx, jobs[0]); rung || err != nil {
+		t.Errorf("rang for a job that was taken: %v, %v", rung, err)
+	}
+	if jobs := stalled(); len(jobs) != 0 {
+		t.Errorf("a held job is stalled: %v", jobs)
+	}
+	if err := p.RenewLease(ctx, lease, -time.Second); err != nil {
+		t.Fatal(err)
+	}
+	if rung, err := p.RingStalled(ctx, stalled()[0]); !rung || err != nil {
+		t.Errorf("did not ring: %v, %v", rung, err)
+	}
+	wantCode(t, p.StartPhase(ctx, lease, tenancy.PhaseStateChecked), tenancy.CodeLeaseLost)
+}

@@ -1,0 +1,119 @@
+package store
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// RelayOutbox hands up to limit doorbells to enqueue, oldest first, and removes
+// those it took. Several relays share the work: each skips what another holds.
+// An enqueue that fails ends the round; what is left stays for the next one.
+func (s *Store) RelayOutbox(ctx context.Context, limit int, enqueue func(tenancy.Task) error) (relayed int, err error) {
+	var failed error
+	err = s.inTx(ctx, func(tx pgx.Tx) error {
+		rows, err := tx.Query(ctx, `
+			SELECT outbox_id, task_type, queue, task_id, job_id FROM identity.outbox
+			ORDER BY outbox_id LIMIT $1 FOR UPDATE SKIP LOCKED`, limit)
+		if err != nil {
+			return err
+		}
+		tasks, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t tenancy.Task, err error) {
+			err = row.Scan(&t.OutboxID, &t.Type, &t.Queue, &t.ID, &t.JobID)
+			return t, err
+		})
+		if err != nil {
+			return err
+		}
+		done := make([]int64, 0, len(tasks))
+		for _, t := range tasks {
+			if failed = enqueue(t); failed != nil {
+				break
+			}
+			done = append(done, t.OutboxID)
+		}
+		if len(done) == 0 {
+			return nil
+		}
+		relayed = len(done)
+		_, err = tx.Exec(ctx, `DELETE FROM identity.outbox WHERE outbox_id = ANY($1)`, done)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	return relayed, failed
+}
+
+// StalledJobs returns up to limit unsettled jobs that have been due for grace
+// and that no worker holds. Whether Redis still knows of a task for them is for
+// the caller to find out.
+func (s *Store) StalledJobs(ctx context.Context, grace time.Duration, limit int) ([]tenancy.StalledJob, error) {
+	rows, err := s.pool.Query(ctx, `
+		SELECT job_id, lease_epoch, queue, task_id FROM identity.job j
+		WHERE `+unsettled+` AND run_after < now() - $1::interval AND (lease_until IS NULL OR lease_until < now())
+		  AND NOT EXISTS (SELECT FROM identity.outbox o WHERE o.task_id = j.task_id)
+		ORDER BY run_after LIMIT $2`, grace, limit)
+	if err != nil {
+		return nil, classify(err)
+	}
+	jobs, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (j tenancy.StalledJob, err error) {
+		err = row.Scan(&j.ID, &j.Epoch, &j.Queue, &j.TaskID)
+		return j, err
+	})
+	return jobs, classify(err)
+}
+
+// RingStalled rings for a stalled job again, with a fresh task id, unless it
+// was taken since it was listed. The epoch rises, so a worker that went silent
+// without dying is fenced off.
+func (s *Store) RingStalled(ctx context.Context, j tenancy.StalledJob) (rung bool, err error) {
+	err = s.inTx(ctx, func(tx pgx.Tx) error {
+		tag, err := tx.Exec(ctx, `
+			UPDATE identity.job SET lease_epoch = lease_epoch + 1, run_after = now()
+			WHERE job_id = $1 AND lease_epoch = $2 AND `+unsettled+` AND (lease_until IS NULL OR lease_until < now())`,
+			j.ID, j.Epoch)
+		if err != nil || tag.RowsAffected() == 0 {
+			return err
+		}
+		rung = true
+		return ring(ctx, tx, j.ID, tenancy.QueueProvision)
+	})
+	if rung && err == nil {
+		s.wake()
+	}
+	return rung, err
+}
+
+// ringIdle rings at once for a job that no worker holds.
+func ringIdle(ctx context.Context, tx pgx.Tx, id tenancy.JobID) error {
+	tag, err := tx.Exec(ctx, `
+		UPDATE identity.job SET lease_epoch = lease_epoch + 1, run_after = now()
+		WHERE job_id = $1 AND `+unsettled+` AND (lease_until IS NULL OR lease_until < now())`, id)
+	if err != nil || tag.RowsAffected() == 0 {
+		return err
+	}
+	return ring(ctx, tx, id, tenancy.QueueProvision)
+}
+
+// Lead runs f if no other process leads under that name at the moment, for as
+// long as f runs.
+func (s *Store) Lead(ctx context.Context, name string, f func(context.Context) error) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error {
+		var leader bool
+		err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock(hashtextextended('tenantry:' || $1, 0))`, name).Scan(&leader)
+		if err != nil || !leader {
+			return err
+		}
+		return f(ctx)
+	})
+}
+
+// ForgetIdempotencyKeys removes keys older than age.
+func (s *Store) ForgetIdempotencyKeys(ctx context.Context, age time.Duration) error {
+	_, err := s.pool.Exec(ctx, `DELETE FROM identity.idempotency_key WHERE created_at < now() - $1::interval`, age)
+	return classify(err)
+}

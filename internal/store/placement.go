@@ -1,0 +1,86 @@
+package store
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// loadColumns is a server and what counts against its capacity: the tenants
+// that are not offboarding, and the places held by jobs.
+const loadColumns = `
+	s.db_server_id, s.name, s.host, s.port, s.region, s.admin_secret_ref, s.capacity_hint, s.is_active,
+	(SELECT count(*) FROM identity.tenant t WHERE t.db_server_id = s.db_server_id AND t.status <> 'offboarding'),
+	(SELECT count(*) FROM identity.job j WHERE j.db_server_id = s.db_server_id AND j.capacity_reserved)`
+
+func scanLoad(row pgx.CollectableRow) (l tenancy.ServerLoad, err error) {
+	err = row.Scan(&l.ID, &l.Name, &l.Host, &l.Port, &l.Region, &l.AdminSecretRef, &l.CapacityHint, &l.IsActive,
+		&l.TenantCount, &l.Reserved)
+	return l, err
+}
+
+// ReservePlacement lets choose pick one of the servers and records the place as
+// held by the job, in one transaction. Placements happen one at a time, so jobs
+// at once never oversell a server. A job that holds a place already keeps it. A
+// dry run chooses and holds nothing. What choose returns as an error comes back
+// as it is.
+func (s *Store) ReservePlacement(ctx context.Context, lease tenancy.Lease, choose func([]tenancy.ServerLoad) (tenancy.DBServer, error)) (tenancy.DBServer, error) {
+	var chosen tenancy.DBServer
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		// The lock comes first and the count in a later statement, so that the
+		// count sees what the placement before this one committed. KEY SHARE,
+		// which a new tenant's foreign key takes, does not conflict.
+		if _, err := tx.Exec(ctx, `SELECT FROM identity.db_server ORDER BY db_server_id FOR NO KEY UPDATE`); err != nil {
+			return err
+		}
+		j, err := fencedJob(ctx, tx, lease)
+		if err != nil {
+			return err
+		}
+		var reserved bool
+		if err := tx.QueryRow(ctx, `SELECT capacity_reserved FROM identity.job WHERE job_id = $1`, j.ID).Scan(&reserved); err != nil {
+			return err
+		}
+		if reserved {
+			chosen = *j.Server
+			return nil
+		}
+		loads, err := listLoads(ctx, tx)
+		if err != nil {
+			return err
+		}
+		if chosen, err = choose(loads); err != nil {
+			return err
+		}
+		_, err = tx.Exec(ctx, `
+			UPDATE identity.job SET db_server_id = $2, capacity_reserved = NOT dry_run WHERE job_id = $1`, j.ID, chosen.ID)
+		return err
+	})
+	return chosen, err
+}
+
+// FreePlacement gives the job's place back.
+func (s *Store) FreePlacement(ctx context.Context, lease tenancy.Lease) error {
+	return s.fenced(ctx, `UPDATE identity.job SET capacity_reserved = false WHERE `+held+` RETURNING job_id`, lease)
+}
+
+// fencedJob locks the job's row and returns the job if the lease stands.
+func fencedJob(ctx context.Context, tx pgx.Tx, lease tenancy.Lease) (tenancy.Job, error) {
+	var id tenancy.JobID
+	err := fencedRow(tx.QueryRow(ctx, `SELECT job_id FROM identity.job WHERE `+held+` FOR NO KEY UPDATE`,
+		lease.JobID, lease.Epoch), &id)
+	if err != nil {
+		return tenancy.Job{}, err
+	}
+	return job(ctx, tx, id)
+}
+
+func listLoads(ctx context.Context, db execer) ([]tenancy.ServerLoad, error) {
+	rows, err := db.Query(ctx, `SELECT `+loadColumns+` FROM identity.db_server s ORDER BY s.name`)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, scanLoad)
+}

@@ -1,0 +1,101 @@
+package store
+
+import (
+	"context"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// RegisterTenant writes the job's tenant as provisioning. In the same
+// transaction the place the job held becomes the tenant's, so it is never
+// counted twice. A second call finds the row; a row of another tenant is
+// CodePartialState.
+func (s *Store) RegisterTenant(ctx context.Context, lease tenancy.Lease, schemaVersion string) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error {
+		j, err := fencedJob(ctx, tx, lease)
+		if err != nil {
+			return err
+		}
+		tag, err := tx.Exec(ctx, `
+			INSERT INTO identity.tenant (tenant_id, slug, display_name, status, db_server_id, db_name, db_secret_ref, schema_version, job_id)
+			SELECT tenant_id, slug, display_name, 'provisioning', db_server_id, $2, $3, $4, job_id
+			FROM identity.job WHERE job_id = $1
+			ON CONFLICT (slug) DO UPDATE SET schema_version = excluded.schema_version
+			WHERE identity.tenant.tenant_id = excluded.tenant_id AND identity.tenant.status = 'provisioning'`,
+			j.ID, j.Slug.DatabaseName(), j.Slug.SecretName(), schemaVersion)
+		if err != nil {
+			return err
+		}
+		if tag.RowsAffected() == 0 {
+			return tenancy.Errorf(tenancy.CodePartialState, "A master row for the slug %q appeared that this job did not make.", j.Slug)
+		}
+		_, err = tx.Exec(ctx, `UPDATE identity.job SET capacity_reserved = false WHERE job_id = $1`, j.ID)
+		return err
+	})
+}
+
+// UnregisterTenant removes what RegisterTenant wrote; the job holds its place
+// again until FreePlacement.
+func (s *Store) UnregisterTenant(ctx context.Context, lease tenancy.Lease) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error {
+		j, err := fencedJob(ctx, tx, lease)
+		if err != nil {
+			return err
+		}
+		tag, err := tx.Exec(ctx, `DELETE FROM identity.tenant WHERE tenant_id = $1 AND status = 'provisioning'`, j.TenantID)
+		if err != nil || tag.RowsAffected() == 0 {
+			return err
+		}
+		_, err = tx.Exec(ctx, `UPDATE identity.job SET capacity_reserved = true WHERE job_id = $1`, j.ID)
+		return err
+	})
+}
+
+// CompleteProvision settles the job and makes its work visible, in one
+// transaction: the tenant becomes active, the audit row is written, and the
+// invitation is queued. A dry run only settles.
+func (s *Store) CompleteProvision(ctx context.Context, lease tenancy.Lease) error {
+	err := s.inTx(ctx, func(tx pgx.Tx) error {
+		var id tenancy.JobID
+		err := fencedRow(tx.QueryRow(ctx, `
+			WITH job AS (
+				UPDATE identity.job SET status = 'complete', phase = 'complete', finished_at = now(),
+				       lease_until = NULL, version = version + 1
+				WHERE `+held+` RETURNING job_id),
+			done AS (
+				UPDATE identity.job_phase SET status = 'done', finished_at = now(), error_code = '', error_message = ''
+				WHERE job_id IN (SELECT job_id FROM job) AND name = 'complete')
+			SELECT job_id FROM job`, lease.JobID, lease.Epoch), &id)
+		if err != nil {
+			return err
+		}
+		j, err := job(ctx, tx, id)
+		if err != nil || j.DryRun {
+			return err
+		}
+		tag, err := tx.Exec(ctx, `
+			UPDATE identity.tenant SET status = 'active', updated_at = now()
+			WHERE tenant_id = $1 AND status = 'provisioning'`, j.TenantID)
+		if err != nil {
+			return err
+		}
+		if tag.RowsAffected() == 0 {
+			return tenancy.Errorf(tenancy.CodePartialState, "The master row of this job's tenant is gone.")
+		}
+		if err := appendAudit(ctx, tx, tenancy.AuditEvent{
+			Type: tenancy.EventTenantProvisioned, TenantID: j.TenantID, Slug: string(j.Slug), Actor: j.RequestedBy, JobID: j.ID,
+			Details: map[string]any{
+				"attempt": j.Attempt, "dbServer": j.Server.Name, "database": j.Slug.DatabaseName(), "secretRef": j.Slug.SecretName(),
+			},
+		}); err != nil {
+			return err
+		}
+		return queueInvitation(ctx, tx, j.TenantID, j.ID, j.RequestedBy)
+	})
+	if err == nil {
+		s.wake()
+	}
+	return err
+}

@@ -1,0 +1,120 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/golang-migrate/migrate/v4"
+	migratepgx "github.com/golang-migrate/migrate/v4/database/pgx/v5"
+	"github.com/golang-migrate/migrate/v4/source/iofs"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
+	"github.com/tenantry/tenantry/migrations/master"
+)
+
+const schemaTable = "tenantry_schema_migrations"
+
+// Migrate brings master to this build's schema and returns its version. Two at
+// once wait for each other. It fails when a migration was left half applied.
+func Migrate(ctx context.Context, databaseURL string) (version uint, err error) {
+	cfg, err := pgx.ParseConfig(databaseURL)
+	if err != nil {
+		return 0, errors.New("cannot use DATABASE_URL: it is no valid postgres:// URL")
+	}
+	cfg.RuntimeParams["lock_timeout"] = "15s"
+	db := stdlib.OpenDB(*cfg)
+	defer db.Close()
+	if err := db.PingContext(ctx); err != nil {
+		return 0, classify(err)
+	}
+	driver, err := migratepgx.WithInstance(db, &migratepgx.Config{MigrationsTable: schemaTable, SchemaName: "public"})
+	if err != nil {
+		return 0, classify(err)
+	}
+	source, err := iofs.New(master.FS, ".")
+	if err != nil {
+		return 0, fmt.Errorf("cannot read the embedded migrations: %w", err)
+	}
+	m, err := migrate.NewWithInstance("iofs", source, "pgx5", driver)
+	if err != nil {
+		return 0, fmt.Errorf("cannot prepare the migrations: %w", err)
+	}
+	defer m.Close()
+	if err := m.Up(); err != nil && !errors.Is(err, migrate.ErrNoChange) {
+		return 0, fmt.Errorf("cannot migrate the master database: %w", err)
+	}
+	version, _, err = m.Version()
+	return version, err
+}
+
+// CheckSchema fails unless master has at least the schema this build needs, and
+// says what to do.
+func (s *Store) CheckSchema(ctx context.Context) error {
+	want, err := latestVersion()
+	if err != nil {
+		return err
+	}
+	var have uint
+	var dirty bool
+	err = s.pool.QueryRow(ctx, "SELECT version, dirty FROM public."+schemaTable).Scan(&have, &dirty)
+	pg, _ := errors.AsType[*pgconn.PgError](err)
+	switch {
+	case pg != nil && pg.Code == "42P01", errors.Is(err, pgx.ErrNoRows):
+		return &tenancy.Error{
+			Code:    tenancy.CodeDependencyUnavailable,
+			Message: "The master database has no tenantry schema; run `tenantctl migrate` first.",
+		}
+	case err != nil:
+		return classify(err)
+	case dirty:
+		return tenancy.Errorf(tenancy.CodeDependencyUnavailable,
+			"Migration %d of the master database was left half applied; see docs/operations.md.", have)
+	case have < want:
+		return tenancy.Errorf(tenancy.CodeDependencyUnavailable,
+			"The master database has schema version %d and this build needs %d; run `tenantctl migrate` first.", have, want)
+	}
+	return nil
+}
+
+func latestVersion() (uint, error) {
+	source, err := iofs.New(master.FS, ".")
+	if err != nil {
+		return 0, fmt.Errorf("cannot read the embedded migrations: %w", err)
+	}
+	defer source.Close()
+	version, err := source.First()
+	for err == nil {
+		var next uint
+		if next, err = source.Next(version); err == nil {
+			version = next
+		}
+	}
+	if !errors.Is(err, fs.ErrNotExist) {
+		return 0, fmt.Errorf("cannot read the embedded migrations: %w", err)
+	}
+	return version, nil
+}
+
+// GrantTo lets role, a login that already exists, do what the api, the worker
+// and tenantctl need, and no more: it owns nothing, and in the audit trail it
+// may only add and read.
+func GrantTo(ctx context.Context, databaseURL, role string) error {
+	conn, err := pgx.Connect(ctx, databaseURL)
+	if err != nil {
+		return classify(err)
+	}
+	defer conn.Close(ctx)
+	name := pgx.Identifier{role}.Sanitize()
+	_, err = conn.Exec(ctx, `
+		GRANT USAGE ON SCHEMA identity TO `+name+`;
+		GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA identity TO `+name+`;
+		REVOKE UPDATE, DELETE, TRUNCATE ON identity.tenant_audit FROM `+name+`;
+		GRANT USAGE ON ALL SEQUENCES IN SCHEMA identity TO `+name+`;
+		GRANT SELECT ON public.`+schemaTable+` TO `+name)
+	return classify(err)
+}

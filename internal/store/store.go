@@ -1,0 +1,139 @@
+// Package store is the master database: what is recorded of servers, tenants,
+// jobs, users and everything that happened. It guarantees that
+//
+//   - a state rule stands in the WHERE of the statement that relies on it, so
+//     two callers at once cannot break it;
+//   - a change, its audit row and the doorbell that announces it are one
+//     transaction;
+//   - a write that carries a lease changes nothing once a later worker has the
+//     job (tenancy.CodeLeaseLost).
+//
+// Errors carry tenancy codes: CodeDependencyUnavailable, transient, when master
+// cannot be reached.
+package store
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+
+	"github.com/google/uuid"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/tenantry/tenantry/internal/pgerr"
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// Store is the master database. It is safe for concurrent use.
+type Store struct {
+	pool *pgxpool.Pool
+	wake func()
+}
+
+// Open connects to master. It does not wait for an answer; CheckSchema does.
+// wake, if not nil, is called after a commit that left something in the outbox;
+// it must not block.
+func Open(ctx context.Context, databaseURL string, wake func()) (*Store, error) {
+	cfg, err := pgxpool.ParseConfig(databaseURL)
+	if err != nil {
+		return nil, errors.New("cannot use DATABASE_URL: it is no valid postgres:// URL")
+	}
+	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
+		cfg.ConnConfig.RuntimeParams["application_name"] = "tenantry"
+	}
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, classify(err)
+	}
+	if wake == nil {
+		wake = func() {}
+	}
+	return &Store{pool: pool, wake: wake}, nil
+}
+
+// Close closes the connections.
+func (s *Store) Close() { s.pool.Close() }
+
+// Ping reports whether master answers.
+func (s *Store) Ping(ctx context.Context) error { return classify(s.pool.Ping(ctx)) }
+
+// inTx runs f in a transaction. What f returns comes back classified.
+func (s *Store) inTx(ctx context.Context, f func(pgx.Tx) error) error {
+	return classify(pgx.BeginFunc(ctx, s.pool, f))
+}
+
+func classify(err error) error {
+	if err == nil {
+		return nil
+	}
+	if _, ok := errors.AsType[*tenancy.Error](err); ok {
+		return err
+	}
+	return pgerr.Classify(err, "cannot use the master database")
+}
+
+// violates reports whether err is the violation of the named constraint.
+func violates(err error, constraint string) bool {
+	e, ok := errors.AsType[*pgconn.PgError](err)
+	return ok && e.ConstraintName == constraint
+}
+
+func newID() string { return uuid.Must(uuid.NewV7()).String() }
+
+// nullable turns an empty id into NULL.
+func nullable[T ~string](id T) *string {
+	if id == "" {
+		return nil
+	}
+	s := string(id)
+	return &s
+}
+
+// validID reports whether id can be asked for; anything else is simply absent.
+func validID[T ~string](id T) bool {
+	_, err := uuid.Parse(string(id))
+	return err == nil && len(id) == 36
+}
+
+// Paging. A cursor is the last row's key, opaque to callers.
+
+const (
+	defaultPageLimit = 50
+	maxPageLimit     = 200
+)
+
+func pageLimit(p tenancy.Page) int {
+	if p.Limit <= 0 {
+		return defaultPageLimit
+	}
+	return min(p.Limit, maxPageLimit)
+}
+
+func encodeCursor(key string) string { return base64.RawURLEncoding.EncodeToString([]byte(key)) }
+
+func decodeCursor(p tenancy.Page) (string, error) {
+	key, err := base64.RawURLEncoding.DecodeString(p.Cursor)
+	if err != nil {
+		return "", badCursor()
+	}
+	return string(key), nil
+}
+
+func badCursor() error {
+	return &tenancy.Error{
+		Code: tenancy.CodeInvalidRequest, Message: "The cursor is not one this API gave out.",
+		Fields: []tenancy.FieldError{{Pointer: "/cursor", Code: "invalid", Detail: "not a cursor of this list"}},
+	}
+}
+
+// nextCursor cuts a list that was read one row too long, and returns the cursor
+// of the next page, "" on the last.
+func nextCursor[T any](rows []T, limit int, key func(T) string) ([]T, string) {
+	if len(rows) <= limit {
+		return rows, ""
+	}
+	rows = rows[:limit]
+	return rows, encodeCursor(key(rows[limit-1]))
+}

@@ -1,0 +1,115 @@
+package store_test
+
+import (
+	"context"
+	"net/url"
+	"os"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tenantry/tenantry/internal/devplane"
+	"github.com/tenantry/tenantry/internal/store"
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+func TestMain(m *testing.M) {
+	os.Exit(devplane.RunTests(m, devplane.Needs{Master: true}))
+}
+
+// plane is one test's master database.
+type plane struct {
+	*store.Store
+	url string
+	sql *pgx.Conn
+}
+
+var operator = tenancy.Actor{Name: "os:tester@here"}
+
+func setup(t *testing.T) plane {
+	t.Helper()
+	ctx := t.Context()
+	dsn := devplane.NewDatabase(t, devplane.Master(t), template(t))
+	s, err := store.Open(ctx, dsn, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.Close)
+	conn, err := pgx.Connect(ctx, dsn)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = conn.Close(context.Background()) })
+	return plane{Store: s, url: dsn, sql: conn}
+}
+
+var (
+	templateOnce sync.Once
+	errTemplate  error
+)
+
+// template returns the name of a database with the master schema, made once.
+func template(t *testing.T) string {
+	t.Helper()
+	const name = "master_template"
+	templateOnce.Do(func() {
+		ctx := context.Background()
+		admin := devplane.Master(t).URL()
+		conn, err := pgx.Connect(ctx, admin)
+		if err != nil {
+			errTemplate = err
+			return
+		}
+		defer conn.Close(ctx)
+		if _, err := conn.Exec(ctx, "CREATE DATABASE "+name+" TEMPLATE template0"); err != nil {
+			errTemplate = err
+			return
+		}
+		u, _ := url.Parse(admin)
+		u.Path = "/" + name
+		_, errTemplate = store.Migrate(ctx, u.String())
+	})
+	if errTemplate != nil {
+		t.Fatal(errTemplate)
+	}
+	return name
+}
+
+func (p plane) scan(t *testing.T, sql string, dest any, args ...any) {
+	t.Helper()
+	if err := p.sql.QueryRow(t.Context(), sql, args...).Scan(dest); err != nil {
+		t.Fatalf("%s: %v", strings.Join(strings.Fields(sql), " "), err)
+	}
+}
+
+func (p plane) addServer(t *testing.T, name string, capacity int) {
+	t.Helper()
+	_, err := p.AddServer(t.Context(), tenancy.DBServer{
+		Name: name, Host: "127.0.0.1", Port: 5432, AdminSecretRef: "admin-" + name, CapacityHint: &capacity, IsActive: true,
+	}, operator)
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (p plane) submit(t *testing.T, n tenancy.NewJob) tenancy.Job {
+	t.Helper()
+	if n.RequestedBy == (tenancy.Actor{}) {
+		n.RequestedBy = operator
+	}
+	n.DisplayName, n.AdminEmail = "Acme", "admin@acme.example"
+	job, err := p.SubmitJob(t.Context(), n)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return job
+}
+
+func wantCode(t *testing.T, err error, code tenancy.Code) {
+	t.Helper()
+	if got := tenancy.CodeOf(err); got != code {
+		t.Fatalf("got %q (%v), want %q", got, err, code)
+	}
+}

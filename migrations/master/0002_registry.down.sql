@@ -1,0 +1,2 @@
+DROP TABLE identity.tenant;
+DROP TABLE identity.db_server;

@@ -1,0 +1,2 @@
+DROP TABLE identity.tenant_audit;
+DROP FUNCTION identity.refuse_audit_change();

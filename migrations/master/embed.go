@@ -1,0 +1,10 @@
+// Package master holds the migrations of the master database. They are applied
+// in the order of their numbers and never edited after landing.
+package master
+
+import "embed"
+
+// FS holds the numbered .up.sql and .down.sql files.
+//
+//go:embed *.sql
+var FS embed.FS
