@@ -1,0 +1,265 @@
+package pipeline
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime/debug"
+	"time"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// execution is one Run of one job under one lease.
+type execution struct {
+	*Runner
+	// parent ends when the worker stops; the context the methods are given ends
+	// when the lease is lost too.
+	parent context.Context
+	phases []Phase
+	run    *Run
+	log    *slog.Logger
+	// started names the phase FinishPhase has already recorded as running.
+	started tenancy.PhaseName
+}
+
+// forward does what is left of the job.
+func (x *execution) forward(ctx context.Context) error {
+	cancelled := x.run.Job.CancelRequested
+	last := len(x.phases) - 1
+	for i, p := range x.phases {
+		if x.record(p.Name()).Status == tenancy.PhaseDone {
+			continue
+		}
+		if cancelled {
+			return x.beginRollback(ctx, p.Name(), nil)
+		}
+		if x.draining() {
+			return errors.Join(ErrDraining, x.release(ctx, x.run.Lease))
+		}
+		if x.started != p.Name() {
+			if err := x.write(ctx, func(ctx context.Context) error {
+				return x.Journal.StartPhase(ctx, x.run.Lease, p.Name())
+			}); err != nil {
+				return err
+			}
+		}
+		x.markStarted(p.Name())
+		x.observe(Event{Phase: p.Name(), Status: tenancy.PhaseRunning})
+
+		began := time.Now()
+		x.run.Detail = nil
+		if err := x.attempt(ctx, p, p.Do); err != nil {
+			return x.failed(ctx, p, err, time.Since(began))
+		}
+		rec := x.record(p.Name())
+		rec.Status, rec.Detail = tenancy.PhaseDone, x.run.Detail
+		x.observe(Event{Phase: p.Name(), Status: tenancy.PhaseDone, Elapsed: time.Since(began), Detail: x.run.Detail})
+		x.log.Info("phase done", "phase", p.Name(), "elapsed", time.Since(began))
+		if i == last {
+			break
+		}
+		next := x.phases[i+1].Name()
+		if err := x.write(ctx, func(ctx context.Context) (err error) {
+			cancelled, err = x.Journal.FinishPhase(ctx, x.run.Lease, p.Name(), next, x.run.Detail)
+			return err
+		}); err != nil {
+			return err
+		}
+		x.started, x.run.Job.Failures = next, 0
+	}
+	x.observe(Event{Settled: tenancy.JobComplete})
+	x.log.Info("job complete")
+	return nil
+}
+
+// attempt calls a Do or an Undo within its limit.
+func (x *execution) attempt(ctx context.Context, p Phase, call func(context.Context, *Run) error) error {
+	limit := DefaultPhaseLimit
+	if l, ok := p.(Limited); ok {
+		limit = l.Limit()
+	}
+	ctx, cancel := context.WithTimeout(ctx, limit)
+	defer cancel()
+	err := guarded(ctx, x.run, call)
+	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) && tenancy.CodeOf(err) != tenancy.CodeMigrationsFailed {
+		return &tenancy.Error{
+			Code:    tenancy.CodeTimeout,
+			Message: "The phase " + string(p.Name()) + " did not finish within " + limit.String() + ".",
+			Err:     err,
+		}
+	}
+	return err
+}
+
+// guarded turns a panic into a permanent error, so that the job is rolled back
+// instead of being taken up again for ever.
+func guarded(ctx context.Context, run *Run, call func(context.Context, *Run) error) (err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			err = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
+		}
+	}()
+	return call(ctx, run)
+}
+
+// failed decides what a failed Do means: nothing, if this worker lost the job or
+// is stopping; another try; or the rollback.
+func (x *execution) failed(ctx context.Context, p Phase, err error, elapsed time.Duration) error {
+	if stop := x.interrupted(ctx, err); stop != nil {
+		return stop
+	}
+	e := tenancy.AsError(err)
+	cause := tenancy.PhaseError{Code: e.Code, Message: e.Message}
+	failures := x.run.Job.Failures + 1
+	if e.Transient && failures < MaxFailures {
+		after := Backoff(failures)
+		x.log.Warn("phase will be tried again", "phase", p.Name(), "failures", failures, "after", after, "error", err)
+		x.observe(Event{Phase: p.Name(), Status: tenancy.PhaseRunning, Elapsed: elapsed, Err: err, Retry: after})
+		if err := x.write(ctx, func(ctx context.Context) error {
+			return x.Journal.RetryPhase(ctx, x.run.Lease, p.Name(), cause, after)
+		}); err != nil {
+			return err
+		}
+		return &Retry{After: after, Err: err}
+	}
+	x.log.Error("phase failed", "phase", p.Name(), "code", e.Code, "error", err)
+	x.observe(Event{Phase: p.Name(), Status: tenancy.PhaseFailed, Elapsed: elapsed, Err: err})
+	return x.beginRollback(ctx, p.Name(), &cause)
+}
+
+func (x *execution) beginRollback(ctx context.Context, phase tenancy.PhaseName, cause *tenancy.PhaseError) error {
+	if err := x.write(ctx, func(ctx context.Context) error {
+		return x.Journal.BeginRollback(ctx, x.run.Lease, phase, cause)
+	}); err != nil {
+		return err
+	}
+	x.run.Job.Status = tenancy.JobRollingBack
+	x.run.Job.Failures = 0
+	if cause != nil {
+		x.run.Job.Error = &tenancy.JobError{Code: cause.Code, Message: cause.Message, Phase: phase}
+	}
+	return x.rollback(ctx)
+}
+
+// rollback undoes what was started, in reverse, and settles the job.
+func (x *execution) rollback(ctx context.Context) error {
+	for i := len(x.phases) - 1; i >= 0; i-- {
+		p := x.phases[i]
+		rec := x.record(p.Name())
+		if !rec.Started() {
+			continue
+		}
+		if x.draining() {
+			return errors.Join(ErrDraining, x.release(ctx, x.run.Lease))
+		}
+		began := time.Now()
+		if err := x.attempt(ctx, p, p.Undo); err != nil {
+			return x.undoFailed(ctx, p, err)
+		}
+		if err := x.write(ctx, func(ctx context.Context) error {
+			return x.Journal.UndonePhase(ctx, x.run.Lease, p.Name())
+		}); err != nil {
+			return err
+		}
+		undone := time.Now()
+		rec.UndoneAt = &undone
+		x.observe(Event{Phase: p.Name(), Status: tenancy.PhaseUndone, Elapsed: time.Since(began)})
+		x.log.Info("phase undone", "phase", p.Name(), "elapsed", time.Since(began))
+	}
+	if err := x.write(ctx, func(ctx context.Context) error {
+		return x.Journal.SettleRollback(ctx, x.run.Lease)
+	}); err != nil {
+		return err
+	}
+	cause := x.run.Job.Error
+	if cause == nil {
+		x.observe(Event{Settled: tenancy.JobCancelled})
+		x.log.Info("job cancelled")
+		return nil
+	}
+	err := &tenancy.Error{Code: cause.Code, Message: cause.Message}
+	x.observe(Event{Settled: tenancy.JobFailed, Err: err})
+	x.log.Warn("job failed and is rolled back", "code", cause.Code, "phase", cause.Phase)
+	return err
+}
+
+func (x *execution) undoFailed(ctx context.Context, p Phase, err error) error {
+	if stop := x.interrupted(ctx, err); stop != nil {
+		return stop
+	}
+	e := tenancy.AsError(err)
+	after := undoBackoff(x.run.Job.Failures + 1)
+	var residue []string
+	for i := len(x.phases) - 1; i >= 0; i-- {
+		if r, ok := x.phases[i].(Residual); ok && x.record(x.phases[i].Name()).Started() {
+			residue = append(residue, r.Residue(x.run))
+		}
+	}
+	x.log.Error("phase cannot be undone yet", "phase", p.Name(), "after", after, "residue", residue, "error", err)
+	x.observe(Event{Phase: p.Name(), Status: tenancy.PhaseFailed, Err: err, Retry: after})
+	if err := x.write(ctx, func(ctx context.Context) error {
+		return x.Journal.RetryUndo(ctx, x.run.Lease, p.Name(), tenancy.PhaseError{Code: e.Code, Message: e.Message}, residue, after)
+	}); err != nil {
+		return err
+	}
+	return &Retry{After: after, Err: err}
+}
+
+// interrupted tells a failure of the phase from the end of this worker's right
+// or time to work on the job; in the latter case nothing is recorded as failed.
+func (x *execution) interrupted(ctx context.Context, err error) error {
+	switch {
+	case x.parent.Err() != nil:
+		return errors.Join(ErrDraining, x.release(ctx, x.run.Lease))
+	case ctx.Err() != nil:
+		x.log.Warn("lease lost", "error", context.Cause(ctx))
+		return context.Cause(ctx)
+	case tenancy.CodeOf(err) == tenancy.CodeLeaseLost:
+		x.log.Warn("lease lost", "error", err)
+		return err
+	}
+	return nil
+}
+
+// write runs a journal write, which must not be cut short by a worker that
+// stops. If it fails the job is left as it stands: its lease runs out, and the
+// next worker finds the phase recorded as running.
+func (x *execution) write(ctx context.Context, write func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), journalTimeout)
+	defer cancel()
+	err := write(ctx)
+	if err == nil {
+		return nil
+	}
+	if tenancy.CodeOf(err) == tenancy.CodeLeaseLost {
+		x.log.Warn("lease lost", "error", err)
+		return err
+	}
+	x.log.Error("cannot record the job's progress", "error", err)
+	return &Retry{After: Backoff(2), Err: &unrecordedError{err}}
+}
+
+// record returns the journal of a phase, as far as this run knows it.
+func (x *execution) record(name tenancy.PhaseName) *tenancy.PhaseRecord {
+	for i := range x.run.Job.Phases {
+		if x.run.Job.Phases[i].Name == name {
+			return &x.run.Job.Phases[i]
+		}
+	}
+	return &tenancy.PhaseRecord{Name: name}
+}
+
+func (x *execution) markStarted(name tenancy.PhaseName) {
+	now := time.Now()
+	rec := x.record(name)
+	rec.StartedAt, rec.UndoneAt = &now, nil
+}
+
+func (x *execution) observe(e Event) {
+	if x.Observe != nil {
+		e.Job = x.run.Job
+		x.Observe(e)
+	}
+}
