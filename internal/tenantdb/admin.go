@@ -1,0 +1,167 @@
+package tenantdb
+
+import (
+	"context"
+	"net/url"
+	"strconv"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgconn/ctxwatch"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/tenantry/tenantry/internal/pgerr"
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// adminPool holds connections to one server's maintenance database.
+type adminPool struct {
+	ref, url string
+	sslmode  string // of the admin URL, "" if it has none
+	*pgxpool.Pool
+}
+
+// Resolve reads the server's admin URL from the vault and checks that it is a
+// usable one; it does not connect. It fails with CodeAdminConnUnresolved if the
+// vault has no such secret, refuses it, or holds something else in it. A vault
+// that is down is transient.
+func (s *Servers) Resolve(ctx context.Context, server tenancy.DBServer) error {
+	_, err := s.resolve(ctx, server)
+	return err
+}
+
+// acquire returns a connection to the server's maintenance database. A refused
+// login may mean that the password was changed, so the vault is asked again; a
+// caller in between may have done that already and retired the pool.
+func (s *Servers) acquire(ctx context.Context, server tenancy.DBServer) (*pgxpool.Conn, *adminPool, error) {
+	pool, err := s.pool(ctx, server)
+	if err != nil {
+		return nil, nil, err
+	}
+	conn, err := pool.Acquire(ctx)
+	if err != nil && ctx.Err() == nil {
+		current, err2 := s.pool(ctx, server)
+		if err2 == nil && current == pool && pgerr.IsAuthFailure(err) {
+			current, err2 = s.resolve(ctx, server)
+		}
+		if err2 != nil {
+			return nil, nil, err2
+		}
+		if current != pool {
+			pool = current
+			conn, err = pool.Acquire(ctx)
+		}
+	}
+	return conn, pool, failed(ctx, err, "cannot connect to the maintenance database"+on(server))
+}
+
+// pool returns the known pool of the server, or resolves its admin URL.
+func (s *Servers) pool(ctx context.Context, server tenancy.DBServer) (*adminPool, error) {
+	s.mu.Lock()
+	pool := s.pools[server.ID]
+	s.mu.Unlock()
+	if pool != nil && pool.ref == server.AdminSecretRef {
+		return pool, nil
+	}
+	return s.resolve(ctx, server)
+}
+
+func (s *Servers) resolve(ctx context.Context, server tenancy.DBServer) (*adminPool, error) {
+	value, err := s.cfg.Secrets.Value(ctx, server.AdminSecretRef)
+	if err != nil {
+		if ctx.Err() != nil || tenancy.IsTransient(err) {
+			return nil, err
+		}
+		return nil, tenancy.Wrap(tenancy.CodeAdminConnUnresolved, err,
+			"The vault has no admin URL for server "+server.Name+": secret "+server.AdminSecretRef+" cannot be read.")
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	old := s.pools[server.ID]
+	if old != nil && old.url == value && old.ref == server.AdminSecretRef {
+		return old, nil
+	}
+	pool, why := s.newPool(value)
+	if why != "" {
+		return nil, tenancy.Errorf(tenancy.CodeAdminConnUnresolved,
+			"Secret %s of server %s is no usable admin URL: %s.", server.AdminSecretRef, server.Name, why)
+	}
+	pool.ref = server.AdminSecretRef
+	s.pools[server.ID] = pool
+	if old != nil {
+		s.retire(old)
+	}
+	return pool, nil
+}
+
+// retire closes a pool once its last connection is back. s.mu is held.
+func (s *Servers) retire(p *adminPool) {
+	s.closing.Go(p.Close)
+}
+
+// newPool returns a pool for an admin URL, or what is wrong with the URL, in
+// words that show nothing of it.
+func (s *Servers) newPool(value string) (pool *adminPool, why string) {
+	u, err := url.Parse(value)
+	switch {
+	case err != nil:
+		return nil, "it cannot be parsed"
+	case u.Scheme != "postgres" && u.Scheme != "postgresql":
+		return nil, "it does not begin with postgres://"
+	case u.Hostname() == "":
+		return nil, "it names no host"
+	case u.User.Username() == "":
+		return nil, "it names no user"
+	}
+	cfg, err := pgxpool.ParseConfig(value)
+	if err != nil {
+		return nil, "Postgres cannot parse it" // the error itself may quote the value
+	}
+	if u.Path == "" || u.Path == "/" {
+		cfg.ConnConfig.Database = "postgres"
+	}
+	s.configure(cfg.ConnConfig)
+	setParam(cfg.ConnConfig, "statement_timeout", milliseconds(s.cfg.StatementTimeout))
+	cfg.AfterConnect = noticeLostClients
+	cfg.MaxConns = int32(s.cfg.MaxConnections)
+	cfg.MinConns = 0
+	cfg.MaxConnIdleTime = time.Minute
+	p, err := pgxpool.NewWithConfig(context.Background(), cfg)
+	if err != nil {
+		return nil, "Postgres cannot use it"
+	}
+	return &adminPool{url: value, sslmode: u.Query().Get("sslmode"), Pool: p}, ""
+}
+
+// configure sets what every session of ours has. A cancelled context asks the
+// server to cancel and gives it time to say so, because a statement that goes
+// on unseen is what this package must avoid.
+func (s *Servers) configure(cfg *pgx.ConnConfig) {
+	if cfg.ConnectTimeout == 0 {
+		cfg.ConnectTimeout = s.cfg.ConnectTimeout
+	}
+	cfg.RuntimeParams["application_name"] = s.cfg.AppName
+	setParam(cfg, "lock_timeout", milliseconds(s.cfg.LockTimeout))
+	cfg.BuildContextWatcherHandler = func(conn *pgconn.PgConn) ctxwatch.Handler {
+		return &pgconn.CancelRequestContextWatcherHandler{Conn: conn, DeadlineDelay: 5 * time.Second}
+	}
+}
+
+func setParam(cfg *pgx.ConnConfig, name, value string) {
+	if _, set := cfg.RuntimeParams[name]; !set {
+		cfg.RuntimeParams[name] = value
+	}
+}
+
+func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
+
+// noticeLostClients has the server look once a second whether we are still
+// there. Servers that cannot (before 14, or not on Linux) refuse the setting.
+func noticeLostClients(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, "SET client_connection_check_interval = '1s'")
+	if pgerr.State(err) != "" {
+		return nil
+	}
+	return err
+}

@@ -1,0 +1,38 @@
+// Package tenantdb makes, migrates and drops tenants' databases on the servers
+// they live on.
+//
+// # What is made
+//
+// For the slug acme: the role tenant_acme_owner, which cannot log in and owns
+// everything; the role tenant_acme_app, the application's login, which reads
+// and writes data and can create nothing; and the database tenant_acme, which
+// lets in the application's role, its owner and superusers alone. All three
+// carry the tenant's and the job's id in their COMMENT. Whatever lacks that
+// proof is never changed, adopted or dropped; it is CodePartialState.
+//
+// # What may be repeated
+//
+// Everything. Ensure and Drop look at what exists and do what is left, so each
+// may follow a crash of itself or of the other at any point:
+//
+//	absent → roles → database, closed → database, open to the admin
+//	       → prepared → app role let in → migrated
+//
+// Letting the application's role in is the last step of EnsureDatabase, and is
+// how a finished database is told from half of one.
+//
+// # Who may work on a slug
+//
+// Postgres goes on with a CREATE DATABASE whose client has died. So whoever
+// creates, migrates or drops holds a session advisory lock on the slug, on the
+// connection that creates or drops, in the server's maintenance database: the
+// one its admin URL names. A second caller waits until the first, or what the
+// server still does for it, has ended.
+//
+// # What a failed migration leaves
+//
+// A dirty version, always: a transaction does not span files, nor every
+// statement. As the database is new and holds nobody's data, Migrate then
+// drops it and starts again. It does so only for the job that made the
+// database.
+package tenantdb

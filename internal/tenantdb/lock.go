@@ -1,0 +1,86 @@
+package tenantdb
+
+import (
+	"context"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// cleanupTime bounds what is done after a context has ended, to leave nothing
+// behind on a server.
+const cleanupTime = 5 * time.Second
+
+// work is one caller's exclusive hold of a slug on a server. conn holds the
+// lock and is the only connection that creates and drops.
+type work struct {
+	*Servers
+	server tenancy.DBServer
+	slug   tenancy.Slug
+	pool   *adminPool
+	conn   *pgx.Conn
+}
+
+// withSlug calls f while it holds the slug's lock. It waits for the lock as
+// long as ctx lasts.
+func (s *Servers) withSlug(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, f func(context.Context, *work) error) error {
+	if _, err := tenancy.ParseSlug(string(slug), nil); err != nil {
+		return err
+	}
+	pooled, pool, err := s.acquire(ctx, server)
+	if err != nil {
+		return err
+	}
+	defer pooled.Release()
+	w := &work{Servers: s, server: server, slug: slug, pool: pool, conn: pooled.Conn()}
+	if err := w.lock(ctx); err != nil {
+		return failed(ctx, err, "cannot lock "+slug.DatabaseName()+on(server))
+	}
+	defer w.unlock(ctx)
+	return f(ctx, w)
+}
+
+// lock asks again and again rather than waiting in the server, where a lock
+// timeout would end the wait and a waiter outlive its client.
+func (w *work) lock(ctx context.Context) error {
+	for delay := 5 * time.Millisecond; ; delay = min(2*delay, 100*time.Millisecond) {
+		var locked bool
+		err := w.conn.QueryRow(ctx, "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", lockName(w.slug)).Scan(&locked)
+		if err != nil || locked {
+			if err != nil {
+				w.unlock(ctx) // the answer may be what was lost
+			}
+			return err
+		}
+		if err := pause(ctx, delay); err != nil {
+			return err
+		}
+	}
+}
+
+// unlock lets go of the slug, by closing the connection if all else fails.
+func (w *work) unlock(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+	defer cancel()
+	var unlocked bool
+	err := w.conn.QueryRow(ctx, "SELECT pg_advisory_unlock(hashtextextended($1, 0))", lockName(w.slug)).Scan(&unlocked)
+	if err != nil || !unlocked {
+		_ = w.conn.Close(ctx)
+	}
+}
+
+func lockName(slug tenancy.Slug) string { return "tenantry " + slug.DatabaseName() }
+
+// pause waits for d or the end of ctx.
+func pause(ctx context.Context, d time.Duration) error {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-timer.C:
+		return nil
+	}
+}

@@ -1,0 +1,160 @@
+package tenantdb
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"unicode"
+
+	"github.com/golang-migrate/migrate/v4/database"
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// Migrate brings the slug's database, which owner's job made, up to the last
+// file of the built-in set and then of the application's, and returns the
+// Version it has then, as a string. A database that an earlier try left dirty
+// is dropped, made again with the password in appURL, and migrated from the
+// start.
+//
+// It fails with CodeMigrationsFailed, permanent, if a file does not run; the
+// message has the file's version, the SQLSTATE and what Postgres said, and
+// never the SQL. A lost connection, a deadlock or a lock timeout is transient.
+// It returns soon after ctx ends, and leaves no session behind.
+func (s *Servers) Migrate(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string) (version string, err error) {
+	err = s.withSlug(ctx, server, slug, func(ctx context.Context, w *work) error {
+		v, err := w.migrate(ctx, owner, appURL)
+		version = v.String()
+		return err
+	})
+	if err != nil {
+		return "", err
+	}
+	return version, nil
+}
+
+func (w *work) migrate(ctx context.Context, owner tenancy.Ownership, appURL string) (Version, error) {
+	// A killed worker's session may still be at it.
+	if err := w.endSessions(ctx); err != nil {
+		return Version{}, failed(ctx, err, "cannot end old sessions of "+w.slug.DatabaseName()+on(w.server))
+	}
+	// Proves the ownership, and makes what an interrupted try has dropped.
+	if err := w.ensure(ctx, owner, appURL); err != nil {
+		return Version{}, err
+	}
+	v, err := w.migrateOnce(ctx)
+	if !errors.Is(err, errUnclean) {
+		return v, err
+	}
+	w.cfg.Log.Info("making the database again, because a migration of it was interrupted",
+		"server", w.server.Name, "database", w.slug.DatabaseName())
+	if err := w.forceDrop(ctx); err != nil {
+		return Version{}, err
+	}
+	if err := w.ensure(ctx, owner, appURL); err != nil {
+		return Version{}, err
+	}
+	return w.migrateOnce(ctx)
+}
+
+// errUnclean says that the database cannot be migrated further.
+var errUnclean = errors.New("the database has a dirty version or one that the set does not have")
+
+func (w *work) migrateOnce(ctx context.Context) (v Version, err error) {
+	name := w.slug.DatabaseName()
+	versions := make([]uint64, 2)
+	err = w.inTenant(ctx, w.slug.OwnerRole(), func(conn *pgx.Conn) error {
+		sources := make([]*migrationSource, len(w.sets))
+		applied := make([]int64, len(w.sets))
+		for i, set := range w.sets {
+			var err error
+			if sources[i], err = set.open(); err != nil {
+				return unreadable(set, err)
+			}
+			if applied[i], err = appliedVersion(ctx, conn, set.table); err != nil {
+				return err
+			}
+			if !sources[i].has(applied[i]) {
+				return errUnclean
+			}
+		}
+		for i, set := range w.sets {
+			last, err := w.runSet(ctx, set, sources[i], applied[i])
+			if err != nil {
+				return err
+			}
+			versions[i] = uint64(max(last, 0))
+		}
+		return w.grant(ctx, conn)
+	})
+	if err != nil && !errors.Is(err, errUnclean) {
+		err = failed(ctx, err, "cannot migrate database "+name+on(w.server))
+	}
+	return Version{Builtin: versions[0], App: versions[1]}, err
+}
+
+// appliedVersion reads a version table; it fails with errUnclean if a migration
+// was begun and not finished.
+func appliedVersion(ctx context.Context, conn *pgx.Conn, table string) (int64, error) {
+	var version int64
+	var dirty bool
+	err := conn.QueryRow(ctx, "SELECT version, dirty FROM "+ownSchema+"."+table+" LIMIT 1").Scan(&version, &dirty)
+	switch {
+	case errors.Is(err, pgx.ErrNoRows):
+		return nilVersion, nil
+	case err != nil:
+		return 0, err
+	case dirty:
+		return 0, errUnclean
+	}
+	return version, nil
+}
+
+func unreadable(set migrationSet, err error) error {
+	reason := "its files cannot be read"
+	if pathErr, ok := errors.AsType[*fs.PathError](err); ok {
+		reason = "cannot " + pathErr.Op + " " + pathErr.Path
+	} else if err != nil {
+		reason = err.Error() // set.check's, made of file names
+	}
+	return tenancy.Wrap(tenancy.CodeMigrationsFailed, err, oneLine("The "+set.label+" migrations cannot be used: "+reason))
+}
+
+// migrationError codes what golang-migrate returned for a file. Its own text
+// and its cause's fields quote the SQL, so only Postgres's one-line message
+// goes on.
+func migrationError(ctx context.Context, set migrationSet, version int64, err error) error {
+	if _, ok := errors.AsType[*fs.PathError](err); ok {
+		return unreadable(set, err)
+	}
+	what := fmt.Sprintf("Migration %d of the %s set failed", version, set.label)
+	line := uint(0)
+	if e, ok := errors.AsType[database.Error](err); ok {
+		line, err = e.Line, e.OrigErr
+	} else if e, ok := errors.AsType[*database.Error](err); ok {
+		err = e.OrigErr
+	}
+	pg, ok := errors.AsType[*pgconn.PgError](err)
+	if coded := failed(ctx, err, what); !ok || ctx.Err() != nil || pg.Code != "57014" && tenancy.IsTransient(coded) {
+		return coded
+	}
+	message := fmt.Sprintf("%s: %s %s: %s", what, pg.Severity, pg.Code, pg.Message)
+	if pg.Position > 0 && line > 0 {
+		message += fmt.Sprintf(" (line %d)", line)
+	}
+	return tenancy.Wrap(tenancy.CodeMigrationsFailed, pg, oneLine(message))
+}
+
+// oneLine bounds a message and keeps it on one line.
+func oneLine(s string) string {
+	const most = 400
+	s = strings.Join(strings.FieldsFunc(s, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }), " ")
+	if runes := []rune(s); len(runes) > most {
+		s = string(runes[:most]) + "…"
+	}
+	return s
+}

@@ -1,0 +1,125 @@
+package tenantdb
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"math"
+	"regexp"
+
+	"github.com/golang-migrate/migrate/v4/source"
+	"github.com/golang-migrate/migrate/v4/source/iofs"
+)
+
+// migrationSet is a directory of golang-migrate files and the table that
+// records how far it is applied.
+type migrationSet struct {
+	label string // "built-in", for messages
+	files fs.FS
+	table string // in ownSchema
+}
+
+var numberedSQL = regexp.MustCompile(`^[0-9].*\.sql$`)
+
+// check finds what golang-migrate would silently skip, or stumble over later.
+func (set migrationSet) check() error {
+	entries, err := fs.ReadDir(set.files, ".")
+	if err != nil {
+		return fmt.Errorf("cannot list the directory: %w", err)
+	}
+	type key struct {
+		version   uint
+		direction source.Direction
+	}
+	seen := map[key]string{}
+	for _, e := range entries {
+		if e.IsDir() {
+			continue
+		}
+		m, err := source.DefaultParse(e.Name())
+		switch {
+		case err != nil && numberedSQL.MatchString(e.Name()):
+			return fmt.Errorf("file %s: the name is not VERSION_TITLE.up.sql or VERSION_TITLE.down.sql", e.Name())
+		case err != nil:
+			continue
+		case uint64(m.Version) > math.MaxInt64:
+			return fmt.Errorf("file %s: the version is too large", e.Name())
+		}
+		k := key{m.Version, m.Direction}
+		if other, dup := seen[k]; dup {
+			return fmt.Errorf("files %s and %s have the same version", other, e.Name())
+		}
+		seen[k] = e.Name()
+	}
+	if len(seen) == 0 {
+		return errors.New("the directory has no file named VERSION_TITLE.up.sql")
+	}
+	return nil
+}
+
+// open reads the directory as it is now.
+func (set migrationSet) open() (*migrationSource, error) {
+	if err := set.check(); err != nil {
+		return nil, err
+	}
+	src, err := iofs.New(unclosable{set.files}, ".")
+	if err != nil {
+		return nil, err
+	}
+	return &migrationSource{src}, nil
+}
+
+// unclosable keeps the source from closing the caller's file system.
+type unclosable struct{ fs.FS }
+
+func (u unclosable) ReadDir(name string) ([]fs.DirEntry, error) { return fs.ReadDir(u.FS, name) }
+
+// migrationSource reads a file whole before it is run. golang-migrate reads
+// while it runs, and takes a failed read for the end of the file.
+type migrationSource struct{ source.Driver }
+
+// ReadUp implements source.Driver.
+func (s *migrationSource) ReadUp(version uint) (io.ReadCloser, string, error) {
+	r, identifier, err := s.Driver.ReadUp(version)
+	if err != nil {
+		return nil, "", err
+	}
+	b, err := io.ReadAll(r)
+	if err = errors.Join(err, r.Close()); err != nil {
+		return nil, "", err
+	}
+	return io.NopCloser(bytes.NewReader(b)), identifier, nil
+}
+
+// next returns the version after version, the first one after nilVersion; ok is
+// false at the end.
+func (s *migrationSource) next(version int64) (next int64, ok bool, err error) {
+	var v uint
+	if version == nilVersion {
+		v, err = s.First()
+	} else {
+		v, err = s.Next(uint(version))
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, false, nil
+	}
+	return int64(v), err == nil, err
+}
+
+// has reports whether the set has a file of the version.
+func (s *migrationSource) has(version int64) bool {
+	if version == nilVersion {
+		return true
+	}
+	for v, ok, err := s.next(nilVersion); ok && err == nil && v <= version; v, ok, err = s.next(v) {
+		if v == version {
+			return true
+		}
+	}
+	return false
+}
+
+// nilVersion is the version of a set of which nothing is applied.
+const nilVersion = -1

@@ -1,0 +1,76 @@
+package tenantdb
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// SeedAdmin inserts a migrated tenant's first admin, without a password. A user
+// with that e-mail address, in whatever case, is left as it is. Dropping the
+// database undoes it.
+func (s *Servers) SeedAdmin(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, email, displayName string) error {
+	err := s.inTenant(ctx, server, slug, func(conn *pgx.Conn) error {
+		_, err := conn.Exec(ctx, `
+			INSERT INTO identity.users (email, display_name, role, must_reset_password)
+			VALUES ($1, $2, 'admin', true)
+			ON CONFLICT (lower(email)) DO NOTHING`, email, displayName)
+		return err
+	})
+	return failed(ctx, err, "cannot seed the admin of "+slug.DatabaseName()+on(server))
+}
+
+// NewInvitation gives the active user with that e-mail address an invitation
+// that ends at expiresAt, and revokes the one before it if that is still open.
+// tokenHash is the SHA-256 of the token in the link; called again with the same
+// one it changes nothing. It fails with CodeNotFound if there is no such user.
+func (s *Servers) NewInvitation(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, email string, tokenHash []byte, expiresAt time.Time) error {
+	what := "cannot make an invitation in " + slug.DatabaseName() + on(server)
+	if len(tokenHash) != sha256.Size {
+		return tenancy.Errorf(tenancy.CodeInternal, "%s: the token's hash has %d bytes", what, len(tokenHash))
+	}
+	err := s.inTenant(ctx, server, slug, func(conn *pgx.Conn) error {
+		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+			var userID string
+			err := tx.QueryRow(ctx, `
+				SELECT user_id::text FROM identity.users
+				WHERE lower(email) = lower($1) AND is_active FOR UPDATE`, email).Scan(&userID)
+			if errors.Is(err, pgx.ErrNoRows) {
+				return tenancy.Errorf(tenancy.CodeNotFound, "%s: the tenant has no active user with that e-mail address", what)
+			}
+			if err != nil {
+				return err
+			}
+			if _, err := tx.Exec(ctx, `
+				UPDATE identity.invitations SET revoked_at = now()
+				WHERE user_id = $1::text::uuid AND accepted_at IS NULL AND revoked_at IS NULL AND token_hash <> $2`,
+				userID, tokenHash); err != nil {
+				return err
+			}
+			_, err = tx.Exec(ctx, `
+				INSERT INTO identity.invitations (user_id, token_hash, expires_at) VALUES ($1::text::uuid, $2, $3)
+				ON CONFLICT (token_hash) DO NOTHING`, userID, tokenHash, expiresAt)
+			return err
+		})
+	})
+	return failed(ctx, err, what)
+}
+
+// inTenant calls f with a connection to a tenant's database as its owner. It
+// does not hold the slug: what f does is a transaction of the database's own.
+func (s *Servers) inTenant(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, f func(*pgx.Conn) error) error {
+	if _, err := tenancy.ParseSlug(string(slug), nil); err != nil {
+		return err
+	}
+	pool, err := s.pool(ctx, server)
+	if err != nil {
+		return err
+	}
+	w := &work{Servers: s, server: server, slug: slug, pool: pool}
+	return w.inTenant(ctx, slug.OwnerRole(), f)
+}

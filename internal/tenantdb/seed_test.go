@@ -1,0 +1,78 @@
+package tenantdb_test
+
+import (
+	"crypto/sha256"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+func TestSeedAdminAndInvitations(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.ensure(t)
+	b.migrate(t)
+	for _, email := range []string{"Admin@acme.example", "Admin@acme.example", "admin@ACME.example"} {
+		if err := b.SeedAdmin(t.Context(), b.server, b.slug, email, "Acme Admin"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got := values[string](t, b.appURL, "SELECT (email, display_name, role, password_hash, must_reset_password, is_active)::text FROM identity.users")
+	if diff := cmp.Diff([]string{`(Admin@acme.example,"Acme Admin",admin,,t,t)`}, got); diff != "" {
+		t.Errorf("users (-want +got):\n%s", diff)
+	}
+
+	first, second := sha256.Sum256([]byte("first")), sha256.Sum256([]byte("second"))
+	expires := time.Now().Add(time.Hour)
+	for _, hash := range [][]byte{first[:], first[:], second[:], second[:]} {
+		if err := b.NewInvitation(t.Context(), b.server, b.slug, "admin@acme.example", hash, expires); err != nil {
+			t.Fatal(err)
+		}
+	}
+	open := values[[]byte](t, b.appURL, "SELECT token_hash FROM identity.invitations WHERE accepted_at IS NULL AND revoked_at IS NULL")
+	if diff := cmp.Diff([][]byte{second[:]}, open); diff != "" {
+		t.Errorf("open invitations (-want +got):\n%s", diff)
+	}
+	if all := values[int64](t, b.appURL, "SELECT count(*) FROM identity.invitations"); all[0] != 2 {
+		t.Errorf("%d invitations, want 2", all[0])
+	}
+	sql(t, b.appURL, "UPDATE identity.invitations SET accepted_at = now() WHERE revoked_at IS NULL")
+	third := sha256.Sum256([]byte("third"))
+	if err := b.NewInvitation(t.Context(), b.server, b.slug, "admin@acme.example", third[:], expires); err != nil {
+		t.Fatal(err)
+	}
+
+	wantCode(t, b.NewInvitation(t.Context(), b.server, b.slug, "nobody@acme.example", first[:], expires), tenancy.CodeNotFound, false)
+	wantCode(t, b.NewInvitation(t.Context(), b.server, b.slug, "admin@acme.example", []byte("short"), expires), tenancy.CodeInternal, false)
+	sql(t, b.appURL, "UPDATE identity.users SET is_active = false")
+	wantCode(t, b.NewInvitation(t.Context(), b.server, b.slug, "admin@acme.example", first[:], expires), tenancy.CodeNotFound, false)
+}
+
+// TestOneOpenInvitation: however many ask at once.
+func TestOneOpenInvitation(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.ensure(t)
+	b.migrate(t)
+	if err := b.SeedAdmin(t.Context(), b.server, b.slug, "a@b.example", "A"); err != nil {
+		t.Fatal(err)
+	}
+	errs := make(chan error, 8)
+	for i := range cap(errs) {
+		go func() {
+			hash := sha256.Sum256([]byte{byte(i)})
+			errs <- b.NewInvitation(t.Context(), b.server, b.slug, "a@b.example", hash[:], time.Now().Add(time.Hour))
+		}()
+	}
+	for range cap(errs) {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	if open := values[int64](t, b.appURL, "SELECT count(*) FROM identity.invitations WHERE revoked_at IS NULL"); open[0] != 1 {
+		t.Errorf("%d open invitations, want 1", open[0])
+	}
+}

@@ -1,0 +1,2 @@
+DROP TABLE settings.setting;
+DROP SCHEMA settings;

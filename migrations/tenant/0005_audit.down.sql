@@ -1,0 +1,3 @@
+DROP TABLE audit.event;
+DROP FUNCTION audit.refuse_change();
+DROP SCHEMA audit;
