@@ -1,0 +1,158 @@
+package phases
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/tenantry/tenantry/internal/pipeline"
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// otherServerLimit bounds the look at a server the tenant does not go to. Such
+// a server may be down without holding up tenants of others.
+const otherServerLimit = 3 * time.Second
+
+// CheckState makes sure that nothing of the tenant's name exists: no master row,
+// no database or roles on any server, no secret. It reads only.
+type CheckState struct {
+	Registry  Registry
+	Databases Databases
+	Secrets   Secrets
+	nothingToUndo
+}
+
+// Name returns PhaseStateChecked.
+func (CheckState) Name() tenancy.PhaseName { return tenancy.PhaseStateChecked }
+
+// Do fails with CodeAlreadyProvisioned if master row, database and secret all
+// exist; with CodePartialState, whose message names what exists and what does
+// not, if some do; and with CodeAdminConnUnresolved if the server's admin
+// connection cannot be had. What this very job made does not count.
+func (p CheckState) Do(ctx context.Context, run *pipeline.Run) error {
+	slug, job := run.Job.Slug, run.Job.ID
+	tenant, home, registered, err := p.Registry.RegisteredTenant(ctx, slug)
+	if err != nil {
+		return fmt.Errorf("cannot look up tenant %s: %w", slug, err)
+	}
+	if !registered || tenant.JobID == job {
+		registered, home = false, *run.Job.Server
+	}
+	if err := p.Databases.Resolve(ctx, home); err != nil {
+		return fmt.Errorf("cannot reach server %s: %w", home.Name, err)
+	}
+	secret, err := p.Secrets.Inspect(ctx, slug.SecretName())
+	if err != nil {
+		return fmt.Errorf("cannot look up secret %s: %w", slug.SecretName(), err)
+	}
+	database, err := p.Databases.Inspect(ctx, home, slug)
+	if err != nil {
+		return fmt.Errorf("cannot look up database %s on %s: %w", slug.DatabaseName(), home.Name, err)
+	}
+	found := parts{registered: registered}
+	found.addSecret(slug, secret, job)
+	found.addDatabase(slug, home.Name, database, job)
+
+	var unchecked []string
+	if !registered {
+		if unchecked, err = p.checkOtherServers(ctx, slug, home, job, &found); err != nil {
+			return err
+		}
+	}
+	if err := found.verdict(slug); err != nil {
+		return err
+	}
+	run.Detail = map[string]any{"database": slug.DatabaseName(), "secretRef": slug.SecretName()}
+	if len(unchecked) > 0 {
+		run.Detail["uncheckedServers"] = unchecked
+	}
+	return nil
+}
+
+// checkOtherServers looks for a database of the name on every other active
+// server, all at once, and returns the names of those that did not answer.
+func (p CheckState) checkOtherServers(ctx context.Context, slug tenancy.Slug, home tenancy.DBServer, job tenancy.JobID, found *parts) (unchecked []string, err error) {
+	servers, err := p.Registry.ListServers(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the servers: %w", err)
+	}
+	ctx, cancel := context.WithTimeout(ctx, otherServerLimit)
+	defer cancel()
+	var mu sync.Mutex
+	var wait sync.WaitGroup
+	for _, s := range servers {
+		if s.ID == home.ID || !s.IsActive {
+			continue
+		}
+		wait.Go(func() {
+			state, err := p.Databases.Inspect(ctx, s.DBServer, slug)
+			mu.Lock()
+			defer mu.Unlock()
+			if err != nil {
+				unchecked = append(unchecked, s.Name)
+				return
+			}
+			found.addDatabase(slug, s.Name, state, job)
+		})
+	}
+	wait.Wait()
+	slices.Sort(unchecked)
+	slices.Sort(found.databases)
+	return unchecked, nil
+}
+
+// parts is what was found of a tenant that this job did not make.
+type parts struct {
+	registered bool
+	databases  []string // descriptions, one for each server with something
+	secret     string   // description, empty if there is none
+}
+
+func (f *parts) addSecret(slug tenancy.Slug, s tenancy.SecretState, job tenancy.JobID) {
+	switch {
+	case s.Exists && s.Owner.JobID != job:
+		f.secret = fmt.Sprintf("the secret %s exists", slug.SecretName())
+	case s.Deleted && !s.Managed:
+		// A soft-deleted secret of our own is recovered; another's holds the name.
+		f.secret = fmt.Sprintf("the secret %s is soft-deleted and was not made by tenantry", slug.SecretName())
+	}
+}
+
+func (f *parts) addDatabase(slug tenancy.Slug, server string, s tenancy.DatabaseState, job tenancy.JobID) {
+	switch {
+	case s.Database && s.DatabaseOwner.JobID != job:
+		f.databases = append(f.databases, fmt.Sprintf("the database %s exists on %s", slug.DatabaseName(), server))
+	case len(s.Roles) > 0 && s.RolesOwner.JobID != job:
+		f.databases = append(f.databases, fmt.Sprintf("the role %s exists on %s without its database", strings.Join(s.Roles, " and "), server))
+	}
+}
+
+func (f *parts) verdict(slug tenancy.Slug) error {
+	database, secret := len(f.databases) > 0, f.secret != ""
+	switch {
+	case !f.registered && !database && !secret:
+		return nil
+	case f.registered && database && secret:
+		return tenancy.Errorf(tenancy.CodeAlreadyProvisioned, "The tenant %q is provisioned already.", slug)
+	}
+	var said []string
+	if f.registered {
+		said = append(said, "the master row exists")
+	} else {
+		said = append(said, "there is no master row")
+	}
+	if database {
+		said = append(said, f.databases...)
+	} else {
+		said = append(said, "there is no database "+slug.DatabaseName())
+	}
+	if secret {
+		said = append(said, f.secret)
+	} else {
+		said = append(said, "there is no secret "+slug.SecretName())
+	}
+	return tenancy.Errorf(tenancy.CodePartialState, "Parts of the tenant %q exist: %s.", slug, strings.Join(said, "; "))
+}

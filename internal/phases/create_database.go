@@ -1,0 +1,52 @@
+package phases
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tenantry/tenantry/internal/pipeline"
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// CreateDatabase makes the tenant's roles and its empty database on the server
+// that ResolvePlacement chose. Their names follow from the slug, so a second Do
+// finds the first one's, and a lost Undo can be repeated.
+type CreateDatabase struct {
+	Databases Databases
+	Secrets   Secrets
+}
+
+// Name returns PhaseDatabaseCreated.
+func (CreateDatabase) Name() tenancy.PhaseName { return tenancy.PhaseDatabaseCreated }
+
+// Limit allows for a busy server's slow copy.
+func (CreateDatabase) Limit() time.Duration { return createLimit }
+
+// Do fails with CodePartialState if the names hold something of someone else.
+func (p CreateDatabase) Do(ctx context.Context, run *pipeline.Run) error {
+	slug := run.Job.Slug
+	appURL, err := credential(ctx, p.Secrets, run)
+	if err != nil {
+		return fmt.Errorf("cannot read secret %s: %w", slug.SecretName(), err)
+	}
+	if err := p.Databases.EnsureDatabase(ctx, *run.Job.Server, slug, run.Job.Ownership(), appURL); err != nil {
+		return fmt.Errorf("cannot create database %s: %w", slug.DatabaseName(), err)
+	}
+	run.Detail = map[string]any{"database": slug.DatabaseName()}
+	return nil
+}
+
+// Undo drops the database and the roles.
+func (p CreateDatabase) Undo(ctx context.Context, run *pipeline.Run) error {
+	slug := run.Job.Slug
+	if err := p.Databases.DropDatabase(ctx, *run.Job.Server, slug, run.Job.Ownership()); err != nil && notOurs(err) == nil {
+		return fmt.Errorf("cannot drop database %s: %w", slug.DatabaseName(), err)
+	}
+	return nil
+}
+
+// Residue names the database and where it is.
+func (CreateDatabase) Residue(run *pipeline.Run) string {
+	return fmt.Sprintf("database %s and its roles on %s", run.Job.Slug.DatabaseName(), run.Job.Server.Name)
+}
