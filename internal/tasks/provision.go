@@ -1,0 +1,102 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// Runner runs a job until it is settled or must wait; pipeline.Runner is one.
+type Runner interface {
+	Run(ctx context.Context, id tenancy.JobID) error
+}
+
+// Jobs is what the handler needs of master.
+type Jobs interface {
+	Job(ctx context.Context, id tenancy.JobID) (tenancy.Job, error)
+	RetryJob(ctx context.Context, id tenancy.JobID, actor tenancy.Actor) (tenancy.Job, error)
+}
+
+// delayed is an error after which the job is due again, such as *pipeline.Retry.
+type delayed interface {
+	error
+	RetryAfter() time.Duration
+}
+
+// asynqmonActor is who pressed Run on an archived task.
+var asynqmonActor = tenancy.Actor{Name: "asynqmon"}
+
+// jobHandler answers a doorbell for a job.
+type jobHandler struct {
+	runner    Runner
+	jobs      Jobs
+	inspector *asynq.Inspector
+}
+
+// handle runs the job. What it returns is what asynq does with the task: nil
+// ends it, a delayed error brings it back, and a failed job's error puts it into
+// the archive, where an operator may run it again. The error's text lands in
+// Redis and in Asynqmon, so it is the code and nothing else.
+func (h *jobHandler) handle(ctx context.Context, id tenancy.JobID) error {
+	err := h.runner.Run(ctx, id)
+	if tenancy.CodeOf(err) == tenancy.CodeJobSettled {
+		return h.settled(ctx, id)
+	}
+	return result(id, err)
+}
+
+func result(id tenancy.JobID, err error) error {
+	if err == nil {
+		return nil
+	}
+	if d, ok := errors.AsType[delayed](err); ok {
+		return &comeBack{id: id, code: tenancy.CodeOf(err), after: d.RetryAfter()}
+	}
+	switch code := tenancy.CodeOf(err); code {
+	case tenancy.CodeJobBusy, tenancy.CodeLeaseLost, tenancy.CodeJobSettled:
+		return nil // another worker has it; should that one die, the reconciler rings
+	default:
+		return fmt.Errorf("%s: job %s: %w", code, id, asynq.SkipRetry)
+	}
+}
+
+// settled answers a doorbell for a job that is settled already: a duplicate, and
+// nothing to do, unless an operator ran the archived task of a failed job. That
+// is told by the task's last error, which is the one its archiving left.
+func (h *jobHandler) settled(ctx context.Context, id tenancy.JobID) error {
+	queue, _ := asynq.GetQueueName(ctx)
+	taskID, _ := asynq.GetTaskID(ctx)
+	info, err := h.inspector.GetTaskInfo(queue, taskID)
+	if err != nil {
+		return nil //nolint:nilerr // Redis does not know the task any more, so nobody ran it by hand
+	}
+	job, err := h.jobs.Job(ctx, id)
+	if err != nil {
+		return result(id, err)
+	}
+	if job.Status != tenancy.JobFailed || job.Error == nil || !strings.HasPrefix(info.LastErr, string(job.Error.Code)+": job ") {
+		return nil
+	}
+	if _, err := h.jobs.RetryJob(ctx, id, asynqmonActor); err != nil {
+		return result(id, err)
+	}
+	return result(id, h.runner.Run(ctx, id))
+}
+
+// comeBack is the error of a task that is due again. It says nothing but the
+// code, since it is kept in Redis.
+type comeBack struct {
+	id    tenancy.JobID
+	code  tenancy.Code
+	after time.Duration
+}
+
+func (e *comeBack) Error() string {
+	return fmt.Sprintf("%s: again in %s: job %s", e.code, e.after, e.id)
+}

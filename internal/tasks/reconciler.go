@@ -1,0 +1,111 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+
+	"github.com/hibiken/asynq"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+const (
+	// reconcileInterval is how often one of the workers looks for jobs that
+	// nothing drives any more.
+	reconcileInterval = 2 * time.Second
+	// reconcileGrace is how long a job may be due before that is suspicious: the
+	// relay and an idle worker need well under a second.
+	reconcileGrace = 3 * time.Second
+	reconcileBatch = 100
+	// idempotencyTTL is how long a repeated request is recognised.
+	idempotencyTTL = 7 * 24 * time.Hour
+)
+
+// Ledger is master as the reconciler needs it.
+type Ledger interface {
+	// Lead runs f if no other process leads under the name.
+	Lead(ctx context.Context, name string, f func(context.Context) error) error
+	StalledJobs(ctx context.Context, grace time.Duration, limit int) ([]tenancy.StalledJob, error)
+	RingStalled(ctx context.Context, j tenancy.StalledJob) (rung bool, err error)
+	RingStalledInvitations(ctx context.Context, grace time.Duration, limit int) (rung int, err error)
+	ForgetIdempotencyKeys(ctx context.Context, age time.Duration) error
+}
+
+// reconciler rings again for what Redis lost, or what a dead worker left. One of
+// the workers does it at a time.
+type reconciler struct {
+	ledger    Ledger
+	inspector *asynq.Inspector
+	log       *slog.Logger
+}
+
+func (r *reconciler) run(ctx context.Context) {
+	tick := time.NewTicker(reconcileInterval)
+	defer tick.Stop()
+	for {
+		if err := r.ledger.Lead(ctx, "reconciler", r.reconcile); err != nil && ctx.Err() == nil {
+			r.log.Warn("cannot reconcile; trying on", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+func (r *reconciler) reconcile(ctx context.Context) error {
+	stalled, err := r.ledger.StalledJobs(ctx, reconcileGrace, reconcileBatch)
+	if err != nil {
+		return err
+	}
+	for _, j := range stalled {
+		coming, err := r.coming(j)
+		if err != nil {
+			return err
+		}
+		if coming {
+			continue
+		}
+		rung, err := r.ledger.RingStalled(ctx, j)
+		if err != nil {
+			return err
+		}
+		if rung {
+			r.log.Info("rang again for a stalled job", "jobId", j.ID, "epoch", j.Epoch)
+		}
+	}
+	if n, err := r.ledger.RingStalledInvitations(ctx, reconcileGrace*5, reconcileBatch); err != nil {
+		return err
+	} else if n > 0 {
+		r.log.Info("rang again for stalled invitations", "count", n)
+	}
+	return r.ledger.ForgetIdempotencyKeys(ctx, idempotencyTTL)
+}
+
+// coming reports whether Redis will deliver the job's last doorbell by itself.
+// An active task will not: a worker took it and should have the job's lease by
+// now, so that worker is dead or the task is an orphan.
+func (r *reconciler) coming(j tenancy.StalledJob) (bool, error) {
+	if j.TaskID == "" {
+		return false, nil
+	}
+	info, err := r.inspector.GetTaskInfo(j.Queue, j.TaskID)
+	switch {
+	case errors.Is(err, asynq.ErrTaskNotFound), errors.Is(err, asynq.ErrQueueNotFound):
+		return false, nil
+	case err != nil:
+		return false, err
+	}
+	switch info.State {
+	case asynq.TaskStatePending:
+		return true, nil
+	case asynq.TaskStateRetry, asynq.TaskStateScheduled:
+		// A task that a dead worker held comes back later than the job is due.
+		return time.Until(info.NextProcessAt) < reconcileInterval, nil
+	default:
+		return false, nil
+	}
+}

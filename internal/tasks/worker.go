@@ -1,0 +1,200 @@
+package tasks
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/hibiken/asynq"
+	"github.com/redis/go-redis/v9"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+const (
+	// taskCheckInterval is how soon an idle worker sees a new task: 15 ms at the
+	// median for about 2 % of a core (docs/decisions.md, Pickup).
+	taskCheckInterval = 20 * time.Millisecond
+	// abandonAfter is what a handler gets after its context has ended.
+	abandonAfter = 3 * time.Second
+)
+
+// WorkerConfig is what a Worker works with.
+type WorkerConfig struct {
+	Redis       redis.UniversalClient
+	Concurrency int
+	// Grace is how long jobs may go on when the worker is told to stop; what is
+	// not at a phase boundary by then is interrupted and given back.
+	Grace time.Duration
+
+	Runner      Runner
+	Jobs        Jobs
+	Ledger      Ledger
+	Relay       *Relay
+	Invitations Invitations
+	Admins      TenantAdmins
+	Mailer      Mailer
+	TenantURL   string
+	// Draining is closed when the worker is told to stop; the Runner heeds it.
+	Draining chan struct{}
+	Log      *slog.Logger
+}
+
+// Worker takes tasks from Redis, relays the outbox and reconciles.
+type Worker struct {
+	cfg      WorkerConfig
+	inflight sync.WaitGroup
+}
+
+// NewWorker returns a Worker; Run starts it.
+func NewWorker(cfg WorkerConfig) *Worker { return &Worker{cfg: cfg} }
+
+// Run works until ctx ends and then stops gracefully: no new task is taken, jobs
+// are given back at their next phase boundary or, after the grace, in the middle
+// of a phase. It fails at once if Redis refuses the worker; if Redis is merely
+// away it waits for it.
+func (w *Worker) Run(ctx context.Context) error {
+	work, interrupt := context.WithCancel(context.WithoutCancel(ctx))
+	defer interrupt()
+
+	var background sync.WaitGroup
+	defer background.Wait()
+	loops, stopLoops := context.WithCancel(context.WithoutCancel(ctx))
+	defer stopLoops()
+	inspector := asynq.NewInspectorFromRedisClient(w.cfg.Redis)
+	rec := &reconciler{ledger: w.cfg.Ledger, inspector: inspector, log: w.cfg.Log}
+	background.Go(func() { w.cfg.Relay.Run(loops) })
+	background.Go(func() { rec.run(loops) })
+
+	if err := w.waitForRedis(ctx); err != nil {
+		return err
+	}
+	server := asynq.NewServerFromRedisClient(w.cfg.Redis, asynq.Config{
+		Concurrency:              w.cfg.Concurrency,
+		Queues:                   queueWeights,
+		TaskCheckInterval:        taskCheckInterval,
+		DelayedTaskCheckInterval: time.Second,
+		RetryDelayFunc:           retryDelay,
+		IsFailure:                isFailure,
+		ShutdownTimeout:          abandonAfter,
+		Logger:                   asynqLogger{w.cfg.Log},
+		LogLevel:                 asynq.WarnLevel,
+	})
+	if err := server.Start(w.mux(work, inspector)); err != nil {
+		return fmt.Errorf("cannot start the task server: %w", err)
+	}
+	w.cfg.Log.Info("worker ready", "concurrency", w.cfg.Concurrency)
+
+	<-ctx.Done()
+	w.cfg.Log.Info("worker stopping")
+	server.Stop()
+	close(w.cfg.Draining)
+	if !w.wait(w.cfg.Grace) {
+		interrupt()
+		w.wait(abandonAfter)
+	}
+	server.Shutdown()
+	return nil
+}
+
+// waitForRedis returns when Redis answers or ctx ends.
+func (w *Worker) waitForRedis(ctx context.Context) error {
+	told := false
+	for {
+		err := w.cfg.Redis.Ping(ctx).Err()
+		if err == nil || ctx.Err() != nil {
+			return nil //nolint:nilerr // told to stop meanwhile
+		}
+		if refused(err) {
+			return fmt.Errorf("cannot use Redis: %w", err)
+		}
+		if !told {
+			w.cfg.Log.Warn("Redis does not answer; waiting for it", "error", err)
+			told = true
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// refused tells a Redis that will not have us from one that is away or still
+// loading its data.
+func refused(err error) bool {
+	return slices.ContainsFunc([]string{"NOAUTH", "WRONGPASS", "NOPERM"}, func(code string) bool {
+		return strings.HasPrefix(err.Error(), code)
+	})
+}
+
+// mux routes tasks to their handlers. They run under work, the worker's own
+// context, and not under the task's, which ends when Redis loses sight of it.
+func (w *Worker) mux(work context.Context, inspector *asynq.Inspector) asynq.Handler {
+	jobs := &jobHandler{runner: w.cfg.Runner, jobs: w.cfg.Jobs, inspector: inspector}
+	invitations := &invitationHandler{
+		invitations: w.cfg.Invitations, admins: w.cfg.Admins, mailer: w.cfg.Mailer,
+		tenantURL: w.cfg.TenantURL, log: w.cfg.Log,
+	}
+	mux := asynq.NewServeMux()
+	handle := func(taskType string, handler func(context.Context, tenancy.JobID) error) {
+		mux.HandleFunc(taskType, func(ctx context.Context, t *asynq.Task) error {
+			id, err := decodePayload(t)
+			if err != nil {
+				return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
+			}
+			w.inflight.Add(1)
+			defer w.inflight.Done()
+			// The task's values, without its end; the worker's end instead.
+			ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+			defer cancel()
+			defer context.AfterFunc(work, cancel)()
+			return handler(ctx, id)
+		})
+	}
+	handle(tenancy.TaskProvision, jobs.handle)
+	handle(tenancy.TaskInvitation, invitations.handle)
+	return mux
+}
+
+// wait reports whether every handler returned within d.
+func (w *Worker) wait(d time.Duration) bool {
+	done := make(chan struct{})
+	go func() { w.inflight.Wait(); close(done) }()
+	select {
+	case <-done:
+		return true
+	case <-time.After(d):
+		return false
+	}
+}
+
+// retryDelay is the job's own delay; for what failed outside a handler, a
+// second, since the job's row decides what is to be done anyway.
+func retryDelay(_ int, err error, _ *asynq.Task) time.Duration {
+	if d, ok := errors.AsType[*comeBack](err); ok {
+		return d.after
+	}
+	return time.Second
+}
+
+// isFailure keeps asynq from counting deliveries that were no failures of the
+// task: the job counts its own.
+func isFailure(err error) bool {
+	_, ok := errors.AsType[*comeBack](err)
+	return !ok
+}
+
+// asynqLogger passes asynq's own messages on.
+type asynqLogger struct{ log *slog.Logger }
+
+func (l asynqLogger) Debug(args ...any) { l.log.Debug(fmt.Sprint(args...), "component", "asynq") }
+func (l asynqLogger) Info(args ...any)  { l.log.Info(fmt.Sprint(args...), "component", "asynq") }
+func (l asynqLogger) Warn(args ...any)  { l.log.Warn(fmt.Sprint(args...), "component", "asynq") }
+func (l asynqLogger) Error(args ...any) { l.log.Error(fmt.Sprint(args...), "component", "asynq") }
+func (l asynqLogger) Fatal(args ...any) { l.log.Error(fmt.Sprint(args...), "component", "asynq") }
