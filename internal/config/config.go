@@ -1,0 +1,141 @@
+// Package config reads the environment. Every fault is found at once and named
+// by its variable; no value that may hold a password is ever part of an error.
+package config
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"os"
+	"reflect"
+	"slices"
+	"strings"
+
+	"github.com/caarlos0/env/v11"
+)
+
+// Config is what the processes are told from outside. docs/configuration.md
+// describes each variable.
+type Config struct {
+	DatabaseURL       string     `env:"DATABASE_URL"`
+	RedisURL          string     `env:"REDIS_URL"`
+	KeyVaultURL       string     `env:"KEY_VAULT_URL"`
+	KeyVaultCAFile    string     `env:"KEY_VAULT_CA_FILE"`
+	KeyVaultDev       bool       `env:"KEY_VAULT_DEV"`
+	HTTPAddr          string     `env:"HTTP_ADDR" envDefault:":8080"`
+	MetricsAddr       string     `env:"METRICS_ADDR"`
+	PublicURL         string     `env:"PUBLIC_URL"`
+	TenantURL         string     `env:"TENANT_URL"`
+	TenantMigrations  string     `env:"TENANT_MIGRATIONS"`
+	SMTPURL           string     `env:"SMTP_URL"`
+	MailFrom          string     `env:"MAIL_FROM"`
+	WorkerConcurrency int        `env:"WORKER_CONCURRENCY" envDefault:"10"`
+	ReservedSlugs     []string   `env:"RESERVED_SLUGS"`
+	TrustedProxies    []string   `env:"TRUSTED_PROXIES"`
+	LogLevel          slog.Level `env:"LOG_LEVEL" envDefault:"INFO"`
+	LogFormat         string     `env:"LOG_FORMAT" envDefault:"text"`
+}
+
+// Load reads the variables through getenv and checks them. The required ones
+// must be set. The error joins every fault.
+func Load(getenv func(string) string, required ...string) (Config, error) {
+	var c Config
+	fields, err := env.GetFieldParams(&c)
+	if err != nil {
+		return c, fmt.Errorf("cannot read the configuration: %w", err)
+	}
+	environment := make(map[string]string)
+	for _, f := range fields {
+		if v := getenv(f.Key); v != "" {
+			environment[f.Key] = v
+		}
+	}
+	var faults []error
+	if err := env.ParseWithOptions(&c, env.Options{Environment: environment}); err != nil {
+		faults = append(faults, parseFaults(err)...)
+	}
+	for _, name := range required {
+		if environment[name] == "" {
+			faults = append(faults, fmt.Errorf("%s is not set", name))
+		}
+	}
+	return c, errors.Join(append(faults, c.check()...)...)
+}
+
+// parseFaults names the variables that do not parse, without their values.
+func parseFaults(err error) []error {
+	aggregate, ok := errors.AsType[env.AggregateError](err)
+	if !ok {
+		return []error{errors.New("the environment cannot be parsed")}
+	}
+	var faults []error
+	for _, e := range aggregate.Errors {
+		name := "a variable"
+		if p, ok := errors.AsType[env.ParseError](e); ok {
+			name = variableOf(p.Name)
+			faults = append(faults, fmt.Errorf("%s is not a valid %s", name, p.Type))
+			continue
+		}
+		faults = append(faults, fmt.Errorf("%s cannot be parsed", name))
+	}
+	return faults
+}
+
+func variableOf(field string) string {
+	f, ok := reflect.TypeFor[Config]().FieldByName(field)
+	if !ok {
+		return field
+	}
+	return f.Tag.Get("env")
+}
+
+func (c *Config) check() []error {
+	var faults []error
+	fault := func(name, why string) { faults = append(faults, fmt.Errorf("%s %s", name, why)) }
+	checkURL := func(name, value string, schemes ...string) {
+		if value == "" {
+			return
+		}
+		u, err := url.Parse(value)
+		switch {
+		case err != nil:
+			fault(name, "is no valid URL")
+		case !slices.Contains(schemes, u.Scheme):
+			fault(name, "must begin with "+strings.Join(schemes, ":// or ")+"://")
+		case u.Host == "" && u.Scheme != "redis-socket":
+			fault(name, "names no host")
+		}
+	}
+	checkURL("DATABASE_URL", c.DatabaseURL, "postgres", "postgresql")
+	checkURL("REDIS_URL", c.RedisURL, "redis", "rediss", "redis-socket", "redis-sentinel")
+	checkURL("KEY_VAULT_URL", c.KeyVaultURL, "https")
+	checkURL("PUBLIC_URL", c.PublicURL, "http", "https")
+	checkURL("SMTP_URL", c.SMTPURL, "smtp", "smtps")
+	checkURL("TENANT_URL", strings.ReplaceAll(c.TenantURL, "{slug}", "slug"), "http", "https")
+	if c.TenantURL != "" && strings.Count(c.TenantURL, "{slug}") != 1 {
+		fault("TENANT_URL", "must contain {slug} once")
+	}
+	for name, path := range map[string]string{"KEY_VAULT_CA_FILE": c.KeyVaultCAFile, "TENANT_MIGRATIONS": c.TenantMigrations} {
+		if path == "" {
+			continue
+		}
+		info, err := os.Stat(path)
+		switch {
+		case err != nil:
+			fault(name, "names nothing that can be read")
+		case info.IsDir() != (name == "TENANT_MIGRATIONS"):
+			fault(name, "names a file where a directory is expected, or the other way round")
+		}
+	}
+	if c.SMTPURL != "" && c.MailFrom == "" {
+		fault("MAIL_FROM", "must be set along with SMTP_URL")
+	}
+	if c.WorkerConcurrency < 1 || c.WorkerConcurrency > 1000 {
+		fault("WORKER_CONCURRENCY", "must be between 1 and 1000")
+	}
+	if c.LogFormat != "text" && c.LogFormat != "json" {
+		fault("LOG_FORMAT", "must be text or json")
+	}
+	return faults
+}

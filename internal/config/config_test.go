@@ -1,0 +1,64 @@
+package config_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/tenantry/tenantry/internal/config"
+)
+
+func load(t *testing.T, vars map[string]string, required ...string) (config.Config, string) {
+	t.Helper()
+	c, err := config.Load(func(name string) string { return vars[name] }, required...)
+	if err != nil {
+		return c, err.Error()
+	}
+	return c, ""
+}
+
+func TestDefaults(t *testing.T) {
+	t.Parallel()
+	c, fault := load(t, nil)
+	if fault != "" {
+		t.Fatal(fault)
+	}
+	if c.WorkerConcurrency != 10 || c.HTTPAddr != ":8080" || c.LogFormat != "text" {
+		t.Errorf("unexpected defaults: %+v", c)
+	}
+}
+
+func TestEveryFaultIsNamedAtOnceWithoutItsValue(t *testing.T) {
+	t.Parallel()
+	_, fault := load(t, map[string]string{
+		"REDIS_URL":          "redis://:canary-1@%zz",
+		"KEY_VAULT_URL":      "http://canary-2.example",
+		"TENANT_URL":         "https://canary-3.example",
+		"WORKER_CONCURRENCY": "canary-4",
+		"LOG_LEVEL":          "canary-5",
+		"LOG_FORMAT":         "xml",
+		"SMTP_URL":           "smtp://mail.example",
+		"TENANT_MIGRATIONS":  "/nowhere/canary-6",
+	}, "DATABASE_URL")
+	for _, name := range []string{
+		"DATABASE_URL", "REDIS_URL", "KEY_VAULT_URL", "TENANT_URL", "WORKER_CONCURRENCY",
+		"LOG_LEVEL", "LOG_FORMAT", "MAIL_FROM", "TENANT_MIGRATIONS",
+	} {
+		if !strings.Contains(fault, name) {
+			t.Errorf("the fault of %s is not named in:\n%s", name, fault)
+		}
+	}
+	if strings.Contains(fault, "canary") {
+		t.Errorf("a value is shown in:\n%s", fault)
+	}
+}
+
+func TestLists(t *testing.T) {
+	t.Parallel()
+	c, fault := load(t, map[string]string{"RESERVED_SLUGS": "billing,shop", "TRUSTED_PROXIES": "10.0.0.0/8"})
+	if fault != "" {
+		t.Fatal(fault)
+	}
+	if strings.Join(c.ReservedSlugs, " ") != "billing shop" || strings.Join(c.TrustedProxies, " ") != "10.0.0.0/8" {
+		t.Errorf("lists are %q and %q", c.ReservedSlugs, c.TrustedProxies)
+	}
+}
