@@ -262,7 +262,7 @@ func TestRedisRestart(t *testing.T) {
 	}
 }
 
-func TestNewDatabaseCopiesItsTemplate(t *testing.T) { //nolint:tparallel // what follows the subtest is what it left
+func TestNewDatabaseCopiesItsTemplate(t *testing.T) {
 	t.Parallel()
 	p := TenantServer(t, 0)
 	template := "template_" + randomHex(4)

@@ -125,7 +125,7 @@ func (p *Postgres) Start(ctx context.Context) error {
 		}
 		// The port may have gone to someone else meanwhile, and a server that was
 		// killed a moment ago may still be going down.
-		tail := logTail(p.logPath())
+		tail := logTail(p.LogFile())
 		again := errors.Is(err, errExited) && (anyPort && strings.Contains(tail, "could not bind") ||
 			strings.Contains(tail, "lock file") || strings.Contains(tail, "shared memory block"))
 		if !again || delay >= time.Second {
@@ -142,7 +142,7 @@ func (p *Postgres) Start(ctx context.Context) error {
 }
 
 func (p *Postgres) startOnce(ctx context.Context) error {
-	log, err := os.Create(p.logPath())
+	log, err := os.Create(p.LogFile())
 	if err != nil {
 		return err
 	}
@@ -222,7 +222,9 @@ func (p *Postgres) end(how func(*process) error) error {
 }
 
 func (p *Postgres) clusterDir() string { return filepath.Join(p.cfg.DataDir, "cluster") }
-func (p *Postgres) logPath() string    { return filepath.Join(p.cfg.DataDir, "postgres.log") }
+
+// LogFile is where the server logs to.
+func (p *Postgres) LogFile() string { return filepath.Join(p.cfg.DataDir, "postgres.log") }
 
 func randomHex(bytes int) string {
 	b := make([]byte, bytes)

@@ -349,6 +349,8 @@ func TestListTenantsShowsThoseInFlightAndPages(t *testing.T) {
 	if diff := cmp.Diff([]string{"acme active", "bolt provisioning"}, got); diff != "" {
 		t.Error(diff)
 	}
-	_, _, err := p.ListTenants(ctx, tenancy.TenantFilter{Page: tenancy.Page{Cursor: "%"}})
-	wantCode(t, err, tenancy.CodeInvalidRequest)
+	for _, forged := range []string{"%", "AA", "_w"} { // no base64, a NUL, no UTF-8
+		_, _, err := p.ListTenants(ctx, tenancy.TenantFilter{Page: tenancy.Page{Cursor: forged}})
+		wantCode(t, err, tenancy.CodeInvalidRequest)
+	}
 }

@@ -13,9 +13,11 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"errors"
+	"unicode/utf8"
 
 	"github.com/google/uuid"
 	"github.com/jackc/pgx/v5"
@@ -115,7 +117,7 @@ func encodeCursor(key string) string { return base64.RawURLEncoding.EncodeToStri
 
 func decodeCursor(p tenancy.Page) (string, error) {
 	key, err := base64.RawURLEncoding.DecodeString(p.Cursor)
-	if err != nil {
+	if err != nil || !utf8.Valid(key) || bytes.IndexByte(key, 0) >= 0 {
 		return "", badCursor()
 	}
 	return string(key), nil

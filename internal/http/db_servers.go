@@ -1,0 +1,180 @@
+package http
+
+import (
+	"context"
+	"math"
+	"net/http"
+	"regexp"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// Servers is the registry of database servers.
+type Servers interface {
+	ListServers(ctx context.Context) ([]tenancy.ServerLoad, error)
+	// Server fails with CodeNotFound.
+	Server(ctx context.Context, name string) (tenancy.ServerLoad, error)
+	// AddServer fails with CodeConflict.
+	AddServer(ctx context.Context, srv tenancy.DBServer, actor tenancy.Actor) (tenancy.ServerLoad, error)
+	// UpdateServer fails with CodeNotFound.
+	UpdateServer(ctx context.Context, name string, c tenancy.ServerChange, actor tenancy.Actor) (tenancy.ServerLoad, error)
+}
+
+// The rules of identity.db_server.
+var (
+	serverNamePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,62}$`)
+	hostPattern       = regexp.MustCompile(`^[A-Za-z0-9._:/-]{1,253}$`)
+	secretNamePattern = regexp.MustCompile(`^[0-9a-zA-Z-]{1,127}$`)
+)
+
+const maxRegion = 100
+
+type serverJSON struct {
+	Name           string `json:"name"`
+	Host           string `json:"host"`
+	Port           int    `json:"port"`
+	Region         string `json:"region"`
+	AdminSecretRef string `json:"adminSecretRef"`
+	// CapacityHint and Headroom are null without limit.
+	CapacityHint *int `json:"capacityHint"`
+	IsActive     bool `json:"isActive"`
+	TenantCount  int  `json:"tenantCount"`
+	Reserved     int  `json:"reserved"`
+	Headroom     *int `json:"headroom"`
+}
+
+func showServer(l tenancy.ServerLoad) serverJSON {
+	return serverJSON{
+		Name: l.Name, Host: l.Host, Port: l.Port, Region: l.Region, AdminSecretRef: l.AdminSecretRef,
+		CapacityHint: l.CapacityHint, IsActive: l.IsActive,
+		TenantCount: l.TenantCount, Reserved: l.Reserved, Headroom: l.Headroom(),
+	}
+}
+
+// listServers serves GET /platform/db-servers: all of them, there are few.
+func (s *server) listServers(c *gin.Context) error {
+	servers, err := s.Servers.ListServers(c.Request.Context())
+	if err != nil {
+		return err
+	}
+	return writeJSON(c, http.StatusOK, newList(servers, "", showServer))
+}
+
+// getServer serves GET /platform/db-servers/{name}.
+func (s *server) getServer(c *gin.Context) error {
+	name, err := serverNameOf(c)
+	if err != nil {
+		return err
+	}
+	load, err := s.Servers.Server(c.Request.Context(), name)
+	if err != nil {
+		return err
+	}
+	return writeJSON(c, http.StatusOK, showServer(load))
+}
+
+// serverNameOf returns the name in the path, CodeNotFound if no server can have
+// it.
+func serverNameOf(c *gin.Context) (string, error) {
+	name := c.Param("name")
+	if !serverNamePattern.MatchString(name) {
+		return "", tenancy.Errorf(tenancy.CodeNotFound, "No database server can have this name.")
+	}
+	return name, nil
+}
+
+// serverRequest is what a server is added with, or what is changed of it.
+type serverRequest struct {
+	Name           optional[string] `json:"name"` // only when added
+	Host           optional[string] `json:"host"`
+	Port           optional[int]    `json:"port"`
+	Region         optional[string] `json:"region"`
+	AdminSecretRef optional[string] `json:"adminSecretRef"`
+	CapacityHint   optional[int]    `json:"capacityHint"` // null: no limit
+	IsActive       optional[bool]   `json:"isActive"`
+}
+
+// check finds what is wrong with the fields that are there.
+func (r *serverRequest) check(f *faults) {
+	f.notNull("/host", r.Host.Null)
+	f.notNull("/port", r.Port.Null)
+	f.notNull("/region", r.Region.Null)
+	f.notNull("/adminSecretRef", r.AdminSecretRef.Null)
+	f.notNull("/isActive", r.IsActive.Null)
+	if v := r.Host.pointer(); v != nil && !hostPattern.MatchString(*v) {
+		f.add("/host", faultInvalid, "This must be a host name or an address.")
+	}
+	if v := r.Port.pointer(); v != nil && (*v < 1 || *v > math.MaxUint16) {
+		f.add("/port", faultInvalid, "This must be a port from 1 to 65535.")
+	}
+	r.Region.Value = f.line("/region", r.Region.Value, maxRegion)
+	if v := r.AdminSecretRef.pointer(); v != nil && !secretNamePattern.MatchString(*v) {
+		f.add("/adminSecretRef", faultInvalid, "This must be the name of a Key Vault secret: 1 to 127 letters, digits and hyphens.")
+	}
+	if v := r.CapacityHint.pointer(); v != nil && (*v < 0 || *v > math.MaxInt32) {
+		f.add("/capacityHint", faultInvalid, "This must be 0 or more, or null for no limit.")
+	}
+}
+
+// addServer serves POST /platform/db-servers.
+func (s *server) addServer(c *gin.Context) error {
+	var req serverRequest
+	if err := decode(c, &req); err != nil {
+		return err
+	}
+	var f faults
+	if !serverNamePattern.MatchString(req.Name.Value) {
+		f.add("/name", faultInvalid, "This must be 1 to 63 lowercase letters, digits, dots and hyphens, beginning with a letter or digit.")
+	}
+	f.given("/host", req.Host.Set)
+	f.given("/port", req.Port.Set)
+	f.given("/adminSecretRef", req.AdminSecretRef.Set)
+	req.check(&f)
+	if err := f.err(); err != nil {
+		return err
+	}
+	load, err := s.Servers.AddServer(c.Request.Context(), tenancy.DBServer{
+		Name: req.Name.Value, Host: req.Host.Value, Port: req.Port.Value, Region: req.Region.Value,
+		AdminSecretRef: req.AdminSecretRef.Value, CapacityHint: req.CapacityHint.pointer(),
+		IsActive: !req.IsActive.Set || req.IsActive.Value,
+	}, actor(c))
+	if err != nil {
+		return err
+	}
+	c.Header("Location", "/platform/db-servers/"+load.Name)
+	return writeJSON(c, http.StatusCreated, showServer(load))
+}
+
+// changeServer serves PATCH /platform/db-servers/{name}.
+func (s *server) changeServer(c *gin.Context) error {
+	name, err := serverNameOf(c)
+	if err != nil {
+		return err
+	}
+	var req serverRequest
+	if err := decode(c, &req); err != nil {
+		return err
+	}
+	var f faults
+	if req == (serverRequest{}) {
+		f.add("", faultRequired, "There is nothing to change.")
+	}
+	if req.Name.Set {
+		f.add("/name", faultInvalid, "A server's name never changes.")
+	}
+	req.check(&f)
+	if err := f.err(); err != nil {
+		return err
+	}
+	load, err := s.Servers.UpdateServer(c.Request.Context(), name, tenancy.ServerChange{
+		Host: req.Host.pointer(), Port: req.Port.pointer(), Region: req.Region.pointer(),
+		AdminSecretRef: req.AdminSecretRef.pointer(), CapacityHint: req.CapacityHint.pointer(),
+		Unlimited: req.CapacityHint.Null, IsActive: req.IsActive.pointer(),
+	}, actor(c))
+	if err != nil {
+		return err
+	}
+	return writeJSON(c, http.StatusOK, showServer(load))
+}

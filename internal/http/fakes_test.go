@@ -1,0 +1,138 @@
+package http
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+var (
+	_ Jobs          = (*fakePlatform)(nil)
+	_ Tenants       = (*fakePlatform)(nil)
+	_ Servers       = (*fakePlatform)(nil)
+	_ Tokens        = (*fakePlatform)(nil)
+	_ Audit         = (*fakePlatform)(nil)
+	_ Authenticator = (*fakePlatform)(nil)
+)
+
+// call is a method the API called and what it handed over.
+type call struct {
+	Method string
+	Args   []any
+}
+
+// fakePlatform is everything behind the API. A method records its call and
+// answers with fail, if that is set, or with its one thing of the kind.
+type fakePlatform struct {
+	job    tenancy.Job
+	tenant tenancy.Tenant
+	server tenancy.ServerLoad
+	token  tenancy.APIToken
+	next   string
+	fail   error
+	panics bool
+	users  map[string]tenancy.Principal
+
+	mu     sync.Mutex
+	calls  []call
+	events []tenancy.AuditEvent
+}
+
+func (f *fakePlatform) called(method string, args ...any) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.panics {
+		panic("secret details of a bug")
+	}
+	f.calls = append(f.calls, call{method, args})
+	return f.fail
+}
+
+func (f *fakePlatform) SubmitJob(_ context.Context, n tenancy.NewJob) (tenancy.Job, error) {
+	return f.job, f.called("SubmitJob", n)
+}
+
+func (f *fakePlatform) Job(_ context.Context, id tenancy.JobID) (tenancy.Job, error) {
+	return f.job, f.called("Job", id)
+}
+
+func (f *fakePlatform) ListJobs(_ context.Context, filter tenancy.JobFilter) ([]tenancy.Job, string, error) {
+	return []tenancy.Job{f.job}, f.next, f.called("ListJobs", filter)
+}
+
+func (f *fakePlatform) RetryJob(_ context.Context, id tenancy.JobID, actor tenancy.Actor) (tenancy.Job, error) {
+	return f.job, f.called("RetryJob", id, actor)
+}
+
+func (f *fakePlatform) CancelJob(_ context.Context, id tenancy.JobID, actor tenancy.Actor) (tenancy.Job, error) {
+	return f.job, f.called("CancelJob", id, actor)
+}
+
+func (f *fakePlatform) ListTenants(_ context.Context, filter tenancy.TenantFilter) ([]tenancy.Tenant, string, error) {
+	return []tenancy.Tenant{f.tenant}, f.next, f.called("ListTenants", filter)
+}
+
+func (f *fakePlatform) Tenant(_ context.Context, slug tenancy.Slug) (tenancy.Tenant, error) {
+	return f.tenant, f.called("Tenant", slug)
+}
+
+func (f *fakePlatform) ChangeTenantStatus(_ context.Context, slug tenancy.Slug, to tenancy.TenantStatus, reason string, actor tenancy.Actor) (tenancy.Tenant, error) {
+	return f.tenant, f.called("ChangeTenantStatus", slug, to, reason, actor)
+}
+
+func (f *fakePlatform) RequestInvitation(_ context.Context, slug tenancy.Slug, actor tenancy.Actor) (tenancy.Tenant, error) {
+	return f.tenant, f.called("RequestInvitation", slug, actor)
+}
+
+func (f *fakePlatform) ListServers(context.Context) ([]tenancy.ServerLoad, error) {
+	return []tenancy.ServerLoad{f.server}, f.called("ListServers")
+}
+
+func (f *fakePlatform) Server(_ context.Context, name string) (tenancy.ServerLoad, error) {
+	return f.server, f.called("Server", name)
+}
+
+func (f *fakePlatform) AddServer(_ context.Context, srv tenancy.DBServer, actor tenancy.Actor) (tenancy.ServerLoad, error) {
+	return tenancy.ServerLoad{DBServer: srv}, f.called("AddServer", srv, actor)
+}
+
+func (f *fakePlatform) UpdateServer(_ context.Context, name string, c tenancy.ServerChange, actor tenancy.Actor) (tenancy.ServerLoad, error) {
+	return f.server, f.called("UpdateServer", name, c, actor)
+}
+
+func (f *fakePlatform) Create(_ context.Context, owner tenancy.UserID, name string, expiresAt *time.Time, actor tenancy.Actor) (tenancy.APIToken, string, error) {
+	return f.token, "tenantry_shown-once", f.called("Create", owner, name, expiresAt, actor)
+}
+
+func (f *fakePlatform) ListTokens(_ context.Context, owner tenancy.UserID) ([]tenancy.APIToken, error) {
+	return []tenancy.APIToken{f.token}, f.called("ListTokens", owner)
+}
+
+func (f *fakePlatform) RevokeToken(_ context.Context, id tenancy.TokenID, owner tenancy.UserID, actor tenancy.Actor) error {
+	return f.called("RevokeToken", id, owner, actor)
+}
+
+func (f *fakePlatform) ListAudit(_ context.Context, filter tenancy.AuditFilter) ([]tenancy.AuditEvent, string, error) {
+	event := tenancy.AuditEvent{ID: 7, Type: tenancy.EventJobRetried, Actor: tenancy.SystemActor, At: epoch}
+	return []tenancy.AuditEvent{event}, f.next, f.called("ListAudit", filter)
+}
+
+func (f *fakePlatform) AppendAudit(_ context.Context, e tenancy.AuditEvent) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.events = append(f.events, e)
+	return nil
+}
+
+func (f *fakePlatform) Authenticate(_ context.Context, token string) (tenancy.Principal, error) {
+	if token == "outage" {
+		return tenancy.Principal{}, tenancy.Unavailable(nil, "the master database does not answer")
+	}
+	p, ok := f.users[token]
+	if !ok {
+		return p, tenancy.Errorf(tenancy.CodeUnauthenticated, "The API token is unknown, revoked or expired.")
+	}
+	return p, nil
+}

@@ -1,0 +1,64 @@
+package http
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// The sizes of a page of a list.
+const (
+	defaultLimit = 50
+	maxLimit     = 200
+)
+
+// maxParameter is the longest value of a query parameter, in characters. The
+// longest cursor is well below.
+const maxParameter = 254
+
+// query reads the parameters of a list and collects their faults. An empty
+// parameter is as good as none.
+type query struct {
+	c *gin.Context
+	faults
+}
+
+func (q *query) text(name string) string {
+	return q.line("/"+name, q.c.Query(name), maxParameter)
+}
+
+// oneOf is text that valid accepts.
+func (q *query) oneOf(name string, valid func(string) bool) string {
+	value := q.c.Query(name)
+	if value != "" && !valid(value) {
+		q.add("/"+name, faultInvalid, "This is no %s this API knows.", name)
+	}
+	return value
+}
+
+func (q *query) time(name string) time.Time {
+	value := q.c.Query(name)
+	if value == "" {
+		return time.Time{}
+	}
+	t, err := time.Parse(time.RFC3339, value)
+	if err != nil {
+		q.add("/"+name, faultInvalid, "This must be an RFC 3339 time such as 2026-01-31T12:00:00Z.")
+	}
+	return t
+}
+
+func (q *query) page() tenancy.Page {
+	page := tenancy.Page{Limit: defaultLimit, Cursor: q.text("cursor")}
+	if value := q.c.Query("limit"); value != "" {
+		n, err := strconv.Atoi(value)
+		if err != nil || n < 1 || n > maxLimit {
+			q.add("/limit", faultInvalid, "This must be a number from 1 to %d.", maxLimit)
+		}
+		page.Limit = n
+	}
+	return page
+}

@@ -1,0 +1,104 @@
+package http
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// defaultDocsURL is where this API itself serves the page of each Code.
+const defaultDocsURL = "/docs/errors/"
+
+// Authenticator tells who a token stands for.
+type Authenticator interface {
+	// Authenticate fails with CodeUnauthenticated if nobody has the token.
+	Authenticate(ctx context.Context, token string) (tenancy.Principal, error)
+}
+
+// Config is what the API works with. Every field without a remark is needed.
+type Config struct {
+	Jobs    Jobs
+	Tenants Tenants
+	Servers Servers
+	Tokens  Tokens
+	Audit   Audit
+	Auth    Authenticator
+
+	// Ready asks each dependency, by name, whether it answers. Nil means that
+	// there is none.
+	Ready func(ctx context.Context) map[string]error
+	// ProvisioningAvailable says that there is a vault to provision with.
+	ProvisioningAvailable bool
+	// Reserved are the slugs no tenant may take.
+	Reserved tenancy.ReservedSlugs
+	// TrustedProxies are the addresses and networks whose X-Forwarded-For is
+	// believed. Empty means nobody's.
+	TrustedProxies []string
+	// DocsURL is what a Code is appended to for its page. Empty means this API's
+	// own, as a relative reference.
+	DocsURL string
+	Version string
+	// Log is where requests and causes go. Nil means nowhere.
+	Log *slog.Logger
+	// Now is the clock. Nil means the system's.
+	Now func() time.Time
+}
+
+type server struct {
+	Config
+	crossOrigin *http.CrossOriginProtection
+	failures    *failureLimiter
+}
+
+// New returns the API. It fails if TrustedProxies cannot be parsed.
+func New(cfg Config) (http.Handler, error) {
+	engine, err := newServer(cfg).engine()
+	if err != nil {
+		return nil, err
+	}
+	return engine, nil
+}
+
+func newServer(cfg Config) *server {
+	cfg.DocsURL = strings.TrimSuffix(cmp.Or(cfg.DocsURL, defaultDocsURL), "/") + "/"
+	if cfg.Log == nil {
+		cfg.Log = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Now == nil {
+		cfg.Now = time.Now
+	}
+	return &server{Config: cfg, crossOrigin: http.NewCrossOriginProtection(), failures: newFailureLimiter(cfg.Now)}
+}
+
+func (s *server) engine() (*gin.Engine, error) {
+	gin.SetMode(gin.ReleaseMode)
+	engine := gin.New()
+	if err := engine.SetTrustedProxies(s.TrustedProxies); err != nil {
+		return nil, fmt.Errorf("cannot use TRUSTED_PROXIES: %w", err)
+	}
+	// One path names one thing: no redirects to a likely one, and an escaped
+	// slash is part of a name.
+	engine.RedirectTrailingSlash = false
+	engine.UseRawPath = true
+	engine.HandleMethodNotAllowed = true
+	engine.Use(s.observe, s.recoverPanic, s.protect)
+	engine.NoRoute(func(c *gin.Context) {
+		s.writeError(c, tenancy.Errorf(tenancy.CodeNotFound, "There is nothing at this address."))
+	})
+	engine.NoMethod(func(c *gin.Context) {
+		s.writeError(c, withStatus(http.StatusMethodNotAllowed,
+			tenancy.Errorf(tenancy.CodeInvalidRequest, "The method %s is not allowed here.", c.Request.Method)))
+	})
+	for _, r := range s.routes() {
+		engine.Handle(r.method, r.path, s.serve(r))
+	}
+	return engine, nil
+}

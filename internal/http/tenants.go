@@ -1,0 +1,212 @@
+package http
+
+import (
+	"context"
+	"net/http"
+	"regexp"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// Tenants is the registry of tenants.
+type Tenants interface {
+	ListTenants(ctx context.Context, f tenancy.TenantFilter) ([]tenancy.Tenant, string, error)
+	// Tenant fails with CodeNotFound.
+	Tenant(ctx context.Context, slug tenancy.Slug) (tenancy.Tenant, error)
+	// ChangeTenantStatus fails with CodeNotFound and CodeConflict.
+	ChangeTenantStatus(ctx context.Context, slug tenancy.Slug, to tenancy.TenantStatus, reason string, actor tenancy.Actor) (tenancy.Tenant, error)
+	// RequestInvitation fails with CodeNotFound and CodeConflict.
+	RequestInvitation(ctx context.Context, slug tenancy.Slug, actor tenancy.Actor) (tenancy.Tenant, error)
+}
+
+// The longest values, in characters.
+const (
+	maxDisplayName = 200
+	maxReason      = 500
+)
+
+type tenantJSON struct {
+	TenantID      tenancy.TenantID     `json:"tenantId"`
+	Slug          tenancy.Slug         `json:"slug"`
+	DisplayName   string               `json:"displayName"`
+	Status        tenancy.TenantStatus `json:"status"`
+	DBServer      *string              `json:"dbServer"`
+	DBName        *string              `json:"dbName"`
+	DBSecretRef   *string              `json:"dbSecretRef"`
+	SchemaVersion *string              `json:"schemaVersion"`
+	JobID         *tenancy.JobID       `json:"jobId"`
+	CreatedAt     time.Time            `json:"createdAt"`
+	UpdatedAt     time.Time            `json:"updatedAt"`
+}
+
+// showTenant leaves null what a tenant in flight does not have yet.
+func showTenant(t tenancy.Tenant) tenantJSON {
+	return tenantJSON{
+		TenantID: t.ID, Slug: t.Slug, DisplayName: t.DisplayName, Status: t.Status,
+		DBServer: orNull(t.ServerName), DBName: orNull(t.DatabaseName), DBSecretRef: orNull(t.SecretRef),
+		SchemaVersion: orNull(t.SchemaVersion), JobID: orNull(t.JobID),
+		CreatedAt: t.CreatedAt.UTC(), UpdatedAt: t.UpdatedAt.UTC(),
+	}
+}
+
+type createTenantRequest struct {
+	Slug        string `json:"slug"`
+	DisplayName string `json:"displayName"`
+	AdminEmail  string `json:"adminEmail"`
+	DBServer    string `json:"dbServer"`
+	DryRun      bool   `json:"dryRun"`
+}
+
+// newJob checks every field and the idempotency key.
+func (r createTenantRequest) newJob(c *gin.Context, reserved tenancy.ReservedSlugs) (tenancy.NewJob, error) {
+	var f faults
+	slug, err := tenancy.ParseSlug(r.Slug, reserved)
+	if err != nil {
+		f.add("/slug", tenancy.CodeInvalidSlug, "%s", tenancy.AsError(err).Message)
+	}
+	displayName := f.text("/displayName", r.DisplayName, maxDisplayName)
+	f.email("/adminEmail", r.AdminEmail)
+	if r.DBServer != "" && !serverNamePattern.MatchString(r.DBServer) {
+		// No server can have this name, so the named one is missing.
+		f.add("/dbServer", tenancy.CodeDBServerNotFound, "No database server can have this name.")
+	}
+	key := f.idempotencyKey(c)
+	return tenancy.NewJob{
+		Slug: slug, DisplayName: displayName, AdminEmail: r.AdminEmail, ServerName: r.DBServer, DryRun: r.DryRun,
+		RequestedBy: actor(c), RequestID: exchangeOf(c).requestID, IdempotencyKey: key,
+	}, f.err()
+}
+
+var idempotencyKeyPattern = regexp.MustCompile(`^[ -~]{1,255}$`)
+
+func (f *faults) idempotencyKey(c *gin.Context) string {
+	keys := c.Request.Header.Values("Idempotency-Key")
+	if len(keys) == 0 {
+		return ""
+	}
+	if len(keys) > 1 || !idempotencyKeyPattern.MatchString(keys[0]) {
+		f.add("/Idempotency-Key", faultInvalid, "The header must be one value of 1 to 255 printable ASCII characters.")
+	}
+	return keys[0]
+}
+
+// createTenant serves POST /platform/tenants. It records the work and answers
+// 202; a worker does it.
+func (s *server) createTenant(c *gin.Context) error {
+	if err := s.requireProvisioning(); err != nil {
+		return err
+	}
+	var req createTenantRequest
+	if err := decode(c, &req); err != nil {
+		return err
+	}
+	newJob, err := req.newJob(c, s.Reserved)
+	if err != nil {
+		return err
+	}
+	job, err := s.Jobs.SubmitJob(c.Request.Context(), newJob)
+	if err != nil {
+		return err
+	}
+	return s.writeAccepted(c, job)
+}
+
+func (s *server) requireProvisioning() error {
+	if s.ProvisioningAvailable {
+		return nil
+	}
+	return tenancy.Errorf(tenancy.CodeProvisioningUnavailable,
+		"No Key Vault is configured (KEY_VAULT_URL), so tenants cannot be provisioned.")
+}
+
+// listTenants serves GET /platform/tenants.
+func (s *server) listTenants(c *gin.Context) error {
+	q := query{c: c}
+	f := tenancy.TenantFilter{
+		Query:      q.text("q"),
+		Status:     tenancy.TenantStatus(q.oneOf("status", func(v string) bool { return tenancy.TenantStatus(v).Valid() })),
+		ServerName: q.text("server"),
+		Page:       q.page(),
+	}
+	if err := q.err(); err != nil {
+		return err
+	}
+	tenants, next, err := s.Tenants.ListTenants(c.Request.Context(), f)
+	if err != nil {
+		return err
+	}
+	return writeJSON(c, http.StatusOK, newList(tenants, next, showTenant))
+}
+
+// getTenant serves GET /platform/tenants/{slug}.
+func (s *server) getTenant(c *gin.Context) error {
+	slug, err := slugOf(c)
+	if err != nil {
+		return err
+	}
+	t, err := s.Tenants.Tenant(c.Request.Context(), slug)
+	if err != nil {
+		return err
+	}
+	return writeJSON(c, http.StatusOK, showTenant(t))
+}
+
+// slugOf returns the slug in the path, CodeNotFound if no tenant can have it. A
+// reserved one passes: it may have been reserved since.
+func slugOf(c *gin.Context) (tenancy.Slug, error) {
+	slug, err := tenancy.ParseSlug(c.Param("slug"), nil)
+	if err != nil {
+		return "", tenancy.Errorf(tenancy.CodeNotFound, "No tenant can have this slug.")
+	}
+	return slug, nil
+}
+
+type changeTenantRequest struct {
+	Status tenancy.TenantStatus `json:"status"`
+	Reason string               `json:"reason"`
+}
+
+// changeTenant serves PATCH /platform/tenants/{slug}.
+func (s *server) changeTenant(c *gin.Context) error {
+	slug, err := slugOf(c)
+	if err != nil {
+		return err
+	}
+	var req changeTenantRequest
+	if err := decode(c, &req); err != nil {
+		return err
+	}
+	var f faults
+	if !req.Status.Settable() {
+		f.add("/status", faultInvalid, "This must be active, read_only or suspended.")
+	}
+	reason := f.text("/reason", req.Reason, maxReason)
+	if err := f.err(); err != nil {
+		return err
+	}
+	t, err := s.Tenants.ChangeTenantStatus(c.Request.Context(), slug, req.Status, reason, actor(c))
+	if err != nil {
+		return err
+	}
+	return writeJSON(c, http.StatusOK, showTenant(t))
+}
+
+type invitationJSON struct {
+	Slug   tenancy.Slug `json:"slug"`
+	Status string       `json:"status"`
+}
+
+// sendInvitation serves POST /platform/tenants/{slug}/invitation.
+func (s *server) sendInvitation(c *gin.Context) error {
+	slug, err := slugOf(c)
+	if err != nil {
+		return err
+	}
+	if _, err := s.Tenants.RequestInvitation(c.Request.Context(), slug, actor(c)); err != nil {
+		return err
+	}
+	return writeJSON(c, http.StatusAccepted, invitationJSON{Slug: slug, Status: "queued"})
+}
