@@ -1,0 +1,246 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+)
+
+// Break-glass: no api, no worker, no Redis; only master, the vault and the
+// tenant servers.
+func TestProvisionWithoutRedisAndWorkers(t *testing.T) {
+	t.Parallel()
+	p := startPlane(t, 0, nil)
+	if err := p.servers.Redis.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	code, out, stderr := p.ctl(t, "provision-tenant", "--slug", "acme", "--display-name", "Acme Health", "--admin-email", "admin@acme.example")
+	if code != exitOK || !strings.Contains(out, "complete") {
+		t.Fatalf("exit %d\n%s\n%s", code, out, stderr)
+	}
+	if n := strings.Count(stderr, " done "); n != 8 {
+		t.Errorf("%d phase lines:\n%s", n, stderr)
+	}
+	if got := p.exists(t, "acme"); got != everything {
+		t.Error(got)
+	}
+	actor := queryOne[string](t, p.DatabaseURL, `SELECT actor FROM identity.tenant_audit
+		WHERE event_type = 'TENANT_PROVISIONED' AND platform_user_id IS NULL`)
+	if actor != osActor().Name || !strings.HasPrefix(actor, "os:") {
+		t.Errorf("audited as %s", actor)
+	}
+}
+
+func TestRedisAwayDelaysButLosesNothing(t *testing.T) {
+	t.Parallel()
+	p := startPlane(t, 1, nil)
+	if err := p.servers.Redis.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	id := p.submit(t, request("acme"))
+	if err := p.servers.Redis.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if a := p.settle(t, id, 60*time.Second); a.text("status") != "complete" {
+		t.Errorf("%v", a.body)
+	}
+}
+
+func TestFlushedRedisLosesNothing(t *testing.T) {
+	t.Parallel()
+	dir := migrations(t, map[string]string{"1_slow.up.sql": `SELECT pg_sleep(0.5);`})
+	p := startPlane(t, 1, map[string]string{"TENANT_MIGRATIONS": dir})
+	opt, err := redis.ParseURL(p.RedisURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(opt)
+	defer client.Close()
+	var ids []string
+	for i := range 15 { // more than run at a time
+		ids = append(ids, p.submit(t, request(fmt.Sprintf("acme-%d", i))))
+	}
+	if err := client.FlushAll(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	for _, id := range ids {
+		if a := p.settle(t, id, 90*time.Second); a.text("status") != "complete" {
+			t.Errorf("%v", a.body)
+		}
+	}
+	eventually(t, 60*time.Second, "every invitation is sent", func() bool {
+		mails, _ := p.servers.Mailbox.Mails()
+		return len(mails) >= len(ids)
+	})
+}
+
+// A worker is killed in the middle of a migration; the other one finishes.
+func TestKilledWorkerLosesNothing(t *testing.T) {
+	t.Parallel()
+	dir := migrations(t, map[string]string{"1_slow.up.sql": `CREATE TABLE t (); SELECT pg_sleep(3);`})
+	p := startPlane(t, 0, map[string]string{"TENANT_MIGRATIONS": dir})
+	worker := filepath.Join(t.TempDir(), "worker")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", worker, "../worker").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	workers := map[int]*exec.Cmd{}
+	for range 2 {
+		cmd := exec.CommandContext(t.Context(), worker)
+		cmd.Env = append(os.Environ(),
+			"DATABASE_URL="+p.DatabaseURL, "REDIS_URL="+p.RedisURL, "KEY_VAULT_URL="+p.KeyVaultURL,
+			"KEY_VAULT_CA_FILE="+p.KeyVaultCAFile, "TENANT_MIGRATIONS="+dir, "TENANT_URL=http://{slug}.localhost:1",
+			"SMTP_URL="+p.servers.Mailbox.SMTPURL(), "MAIL_FROM=a@platform.localhost")
+		cmd.Stderr = p.log
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		workers[cmd.Process.Pid] = cmd
+	}
+	t.Cleanup(func() {
+		for _, cmd := range workers {
+			_ = cmd.Process.Kill()
+			_ = cmd.Wait()
+		}
+	})
+	id := p.submit(t, request("acme"))
+	holder := 0
+	eventually(t, 30*time.Second, "a worker migrates", func() bool {
+		owner := queryOne[string](t, p.DatabaseURL, `SELECT CASE WHEN phase = 'migrations_applied' THEN lease_owner ELSE '' END FROM identity.job WHERE job_id = $1`, id)
+		parts := strings.Split(owner, "/")
+		if len(parts) != 3 {
+			return false
+		}
+		holder, _ = strconv.Atoi(parts[1])
+		n := queryOne[int](t, p.DBServers[0].AdminURL, `SELECT count(*) FROM pg_stat_activity WHERE datname = 'tenant_acme' AND query LIKE '%pg_sleep%' AND state = 'active'`)
+		return n > 0
+	})
+	if err := workers[holder].Process.Signal(syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	if a := p.settle(t, id, 60*time.Second); a.text("status") != "complete" || a.text("failures") != "0" {
+		t.Errorf("%v", a.body)
+	}
+	if got := p.exists(t, "acme"); got != everything {
+		t.Error(got)
+	}
+}
+
+// Nothing that names a person or opens a door is found in Redis or in a log.
+func TestNoSecretsInRedisOrLogs(t *testing.T) {
+	t.Parallel()
+	p := startPlane(t, 1, map[string]string{"LOG_LEVEL": "debug"})
+	const canary = "canaryword"
+	ids := []string{}
+	for i := range 3 {
+		body := request(fmt.Sprintf("acme-%d", i))
+		body["displayName"], body["adminEmail"] = "Name "+canary, canary+"@acme.example"
+		ids = append(ids, p.submit(t, body))
+	}
+	opt, err := redis.ParseURL(p.RedisURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client := redis.NewClient(opt)
+	defer client.Close()
+	words := []string{canary}
+	for _, u := range p.Users {
+		words = append(words, u.Password, u.APIToken)
+	}
+	scan := func() {
+		for key, value := range dumpRedis(t, client) {
+			for _, w := range words {
+				if strings.Contains(key+value, w) {
+					t.Errorf("Redis has %q in %s", w, key)
+				}
+			}
+		}
+	}
+	for _, id := range ids {
+		scan()
+		if a := p.settle(t, id, 60*time.Second); a.text("status") != "complete" {
+			t.Fatalf("%v", a.body)
+		}
+	}
+	eventually(t, 30*time.Second, "the mails come", func() bool { mails, _ := p.servers.Mailbox.Mails(); return len(mails) == 3 })
+	for i := range ids {
+		url, err := p.vault.Value(t.Context(), fmt.Sprintf("tenant-db-acme-%d", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(url, "_app:")
+		password, _, _ := strings.Cut(rest, "@")
+		words = append(words, password)
+	}
+	mails, _ := p.servers.Mailbox.Mails()
+	for _, m := range mails {
+		_, rest, _ := strings.Cut(m.Text, "token=")
+		words = append(words, strings.Fields(rest)[0])
+	}
+	scan()
+	log := p.log.String()
+	if !strings.Contains(log, ids[0]) {
+		t.Error("the log does not speak of the job")
+	}
+	for _, s := range []interface{ LogFile() string }{p.servers.A, p.servers.B, p.servers.Master} {
+		data, err := os.ReadFile(s.LogFile())
+		if err != nil {
+			t.Fatal(err)
+		}
+		log += string(data)
+	}
+	for _, w := range words {
+		if w == "" {
+			t.Fatal("an empty word proves nothing")
+		}
+		if i := strings.Index(log, w); i >= 0 {
+			t.Errorf("a log has %q: …%s…", w, log[max(0, i-200):min(len(log), i+100)])
+		}
+	}
+}
+
+func dumpRedis(t *testing.T, client *redis.Client) map[string]string {
+	t.Helper()
+	ctx := t.Context()
+	all := map[string]string{}
+	keys := client.Scan(ctx, 0, "*", 1000).Iterator()
+	for keys.Next(ctx) {
+		// DUMP may compress; ask for the value by its type.
+		key := keys.Val()
+		var b bytes.Buffer
+		fmt.Fprint(&b, client.Get(ctx, key).Val(), client.HGetAll(ctx, key).Val(), client.LRange(ctx, key, 0, -1).Val(),
+			client.ZRange(ctx, key, 0, -1).Val(), client.SMembers(ctx, key).Val())
+		all[key] = b.String()
+	}
+	if err := keys.Err(); err != nil {
+		t.Fatal(err)
+	}
+	if len(all) == 0 {
+		t.Error("Redis is empty, so the scan proves nothing")
+	}
+	return all
+}
+
+func TestNoVaultMeansNoProvisioning(t *testing.T) {
+	t.Parallel()
+	p := startPlane(t, 0, nil)
+	env := map[string]string{"DATABASE_URL": p.DatabaseURL}
+	var out, errs bytes.Buffer
+	args := []string{"provision-tenant", "--slug", "acme", "--display-name", "x", "--admin-email", "a@x.example"}
+	if code := run(context.WithoutCancel(t.Context()), args, func(name string) string { return env[name] }, &out, &errs); code != exitUsage && code != exitUnavailable {
+		t.Errorf("exit %d: %s", code, errs.String())
+	}
+	if a := p.call(t, http.MethodGet, "/platform/jobs", nil); a.status != 200 || len(a.body["items"].([]any)) != 0 {
+		t.Errorf("%d %v", a.status, a.body)
+	}
+}

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"os/user"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/tenantry/tenantry/internal/app"
+	"github.com/tenantry/tenantry/internal/config"
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// configFlags gives a command a flag for each configuration variable it uses.
+func (c *cli) configFlags(cmd *cobra.Command, variables ...string) {
+	for _, name := range variables {
+		flag := strings.ReplaceAll(strings.ToLower(name), "_", "-")
+		c.flags[name] = cmd.Flags().String(flag, "", "overrides $"+name)
+	}
+}
+
+// vaultVariables are those of a command that runs jobs in this process.
+var vaultVariables = []string{"DATABASE_URL", "KEY_VAULT_URL", "KEY_VAULT_CA_FILE", "TENANT_MIGRATIONS", "RESERVED_SLUGS"}
+
+// config reads the environment and the flags over it.
+func (c *cli) config(cmd *cobra.Command, required ...string) (config.Config, error) {
+	cfg, err := config.Load(func(name string) string {
+		flag := cmd.Flags().Lookup(strings.ReplaceAll(strings.ToLower(name), "_", "-"))
+		if flag != nil && flag.Changed {
+			return flag.Value.String()
+		}
+		return c.getenv(name)
+	}, required...)
+	if err != nil {
+		return cfg, usageError{err}
+	}
+	return cfg, nil
+}
+
+// control connects to master, and to the vault if it is configured. The logs of
+// a command go to stderr, warnings and worse unless LOG_LEVEL asks for more:
+// what a person needs to know, the command says itself.
+func (c *cli) control(cmd *cobra.Command, required ...string) (*app.Control, config.Config, error) {
+	cfg, err := c.config(cmd, append([]string{"DATABASE_URL"}, required...)...)
+	if err != nil {
+		return nil, cfg, err
+	}
+	if c.getenv("LOG_LEVEL") == "" {
+		cfg.LogLevel = slog.LevelError + 1
+	}
+	control, err := app.OpenControl(cmd.Context(), cfg, app.NewLogger(cfg, c.stderr), nil)
+	return control, cfg, err
+}
+
+// osActor is who a break-glass run is attributed to: os:<user>@<host>.
+func osActor() tenancy.Actor {
+	name := "unknown"
+	if u, err := user.Current(); err == nil {
+		name = u.Username
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return tenancy.Actor{Name: fmt.Sprintf("os:%s@%s", name, host)}
+}
+
+// withControl is the body of a command that needs master alone.
+func (c *cli) withControl(cmd *cobra.Command, f func(context.Context, *app.Control) error) error {
+	control, _, err := c.control(cmd)
+	if err != nil {
+		return err
+	}
+	defer control.Close()
+	return f(cmd.Context(), control)
+}
+
+var errNoChange = usageError{errors.New("nothing to change: give at least one flag")}

@@ -1,0 +1,93 @@
+package app
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"net"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tenantry/tenantry/internal/config"
+	"github.com/tenantry/tenantry/internal/http"
+	"github.com/tenantry/tenantry/internal/tasks"
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// APINeeds are the variables an api cannot do without. Without KEY_VAULT_URL it
+// answers, but provisions nothing.
+var APINeeds = []string{"DATABASE_URL", "REDIS_URL", "PUBLIC_URL", "TENANT_URL"}
+
+// Listen opens HTTP_ADDR.
+func Listen(cfg config.Config) (net.Listener, error) {
+	listener, err := net.Listen("tcp", cfg.HTTPAddr)
+	if err != nil {
+		return nil, fmt.Errorf("cannot listen on HTTP_ADDR: %w", err)
+	}
+	return listener, nil
+}
+
+// RunAPI serves the API until ctx ends, and closes the listener. Redis may be
+// away: what is accepted waits in the outbox.
+func RunAPI(ctx context.Context, cfg config.Config, log *slog.Logger, listener net.Listener) error {
+	defer listener.Close()
+	redis, err := tasks.OpenRedis(cfg.RedisURL)
+	if err != nil {
+		return err
+	}
+	defer redis.Close()
+	var relay *tasks.Relay
+	control, err := OpenControl(ctx, cfg, log, func() { relay.Wake() })
+	if err != nil {
+		return err
+	}
+	defer control.Close()
+	relay = tasks.NewRelay(control.Store, redis, log)
+
+	handler, err := http.New(http.Config{
+		Jobs: control.Store, Tenants: control.Store, Servers: control.Store, Audit: control.Store,
+		Tokens:                apiTokens{control},
+		Auth:                  control.Tokens,
+		Ready:                 func(ctx context.Context) map[string]error { return readiness(ctx, control) },
+		ProvisioningAvailable: control.Vault != nil,
+		Reserved:              tenancy.NewReservedSlugs(cfg.ReservedSlugs...),
+		TrustedProxies:        cfg.TrustedProxies,
+		DocsURL:               docsURL(cfg),
+		Version:               Version,
+		Log:                   log,
+	})
+	if err != nil {
+		return err
+	}
+	m := newMetrics()
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { relay.Run(ctx); return nil })
+	g.Go(func() error { return http.Serve(ctx, listener, handler, log) })
+	g.Go(func() error { return m.serve(ctx, cfg.MetricsAddr, control.Store.Ping) })
+	log.Info("api ready", "addr", listener.Addr().String(), "provisioning", control.Vault != nil)
+	return g.Wait()
+}
+
+// readiness is master alone: without Redis or the vault the api still accepts
+// and answers.
+func readiness(ctx context.Context, c *Control) map[string]error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	return map[string]error{"master": c.Store.Ping(ctx)}
+}
+
+// apiTokens makes tokens through auth, and lists and revokes them in master.
+type apiTokens struct{ *Control }
+
+func (t apiTokens) Create(ctx context.Context, owner tenancy.UserID, name string, expiresAt *time.Time, actor tenancy.Actor) (tenancy.APIToken, string, error) {
+	return t.Tokens.Create(ctx, owner, name, expiresAt, actor)
+}
+
+func (t apiTokens) ListTokens(ctx context.Context, owner tenancy.UserID) ([]tenancy.APIToken, error) {
+	return t.Store.ListTokens(ctx, owner)
+}
+
+func (t apiTokens) RevokeToken(ctx context.Context, id tenancy.TokenID, owner tenancy.UserID, actor tenancy.Actor) error {
+	return t.Store.RevokeToken(ctx, id, owner, actor)
+}

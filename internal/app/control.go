@@ -1,0 +1,153 @@
+// Package app puts the parts together. It is the only package that knows them
+// all: cmd/api, cmd/worker and cmd/tenantctl each ask it for what they run.
+package app
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+
+	"github.com/tenantry/tenantry/internal/auth"
+	"github.com/tenantry/tenantry/internal/config"
+	"github.com/tenantry/tenantry/internal/phases"
+	"github.com/tenantry/tenantry/internal/pipeline"
+	"github.com/tenantry/tenantry/internal/placement"
+	"github.com/tenantry/tenantry/internal/secrets"
+	"github.com/tenantry/tenantry/internal/store"
+	"github.com/tenantry/tenantry/internal/tenancy"
+	"github.com/tenantry/tenantry/internal/tenantdb"
+)
+
+// Version is the build's version, set by the linker.
+var Version = "dev"
+
+// Control is the control plane without its processes: master, and, unless
+// KEY_VAULT_URL is empty, the vault, the tenant servers and the pipeline.
+type Control struct {
+	Store     *store.Store
+	Tokens    auth.APITokens
+	Vault     *secrets.Vault
+	Databases *tenantdb.Servers
+	log       *slog.Logger
+}
+
+// OpenControl connects to what cfg names. Master must answer and have this
+// build's schema. wake is called when the outbox got something; may be nil.
+func OpenControl(ctx context.Context, cfg config.Config, log *slog.Logger, wake func()) (*Control, error) {
+	st, err := store.Open(ctx, cfg.DatabaseURL, wake)
+	if err != nil {
+		return nil, err
+	}
+	c := &Control{Store: st, Tokens: auth.APITokens{Store: st}, log: log}
+	if err := st.CheckSchema(ctx); err != nil {
+		c.Close()
+		return nil, err
+	}
+	if cfg.KeyVaultURL == "" {
+		return c, nil
+	}
+	if err := c.openVault(cfg); err != nil {
+		c.Close()
+		return nil, err
+	}
+	return c, nil
+}
+
+func (c *Control) openVault(cfg config.Config) (err error) {
+	c.Vault, err = secrets.Open(secrets.Config{
+		URL: cfg.KeyVaultURL, CAFile: cfg.KeyVaultCAFile, Development: cfg.KeyVaultDev,
+	})
+	if err != nil {
+		return fmt.Errorf("cannot use the vault: %w", err)
+	}
+	servers := tenantdb.Config{Secrets: c.Vault, Log: c.log}
+	if cfg.TenantMigrations != "" {
+		servers.AppMigrations = os.DirFS(cfg.TenantMigrations)
+	}
+	if c.Databases, err = tenantdb.New(servers); err != nil {
+		return fmt.Errorf("cannot use TENANT_MIGRATIONS: %w", err)
+	}
+	return nil
+}
+
+// MigrateMaster brings master to this build's schema and, unless role is empty,
+// grants that login the services' privileges. It returns the schema's version.
+func MigrateMaster(ctx context.Context, databaseURL, role string) (version uint, err error) {
+	if version, err = store.Migrate(ctx, databaseURL); err != nil || role == "" {
+		return version, err
+	}
+	return version, store.GrantTo(ctx, databaseURL, role)
+}
+
+// Close closes all connections.
+func (c *Control) Close() {
+	if c.Databases != nil {
+		c.Databases.Close()
+	}
+	if c.Vault != nil {
+		c.Vault.Close()
+	}
+	c.Store.Close()
+}
+
+// errNoVault is what provisioning answers without a vault.
+var errNoVault = tenancy.Errorf(tenancy.CodeProvisioningUnavailable, "KEY_VAULT_URL is not set, so no tenant can be provisioned.")
+
+// Runner returns a runner of jobs. draining and observe may be nil.
+func (c *Control) Runner(draining <-chan struct{}, observe func(pipeline.Event)) (*pipeline.Runner, error) {
+	if c.Vault == nil {
+		return nil, errNoVault
+	}
+	return &pipeline.Runner{
+		Journal: c.Store,
+		Plan: phases.Plan(phases.Deps{
+			Registry: c.Store, Databases: c.Databases, Secrets: c.Vault,
+			Choose: placement.Choose, NewPassword: tenantdb.NewPassword,
+		}),
+		Owner:    workerName(),
+		Draining: draining,
+		Observe:  observe,
+		Log:      c.log,
+	}, nil
+}
+
+// workerName tells workers apart in leases, on one host too.
+func workerName() string {
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return fmt.Sprintf("%s/%d/%s", host, os.Getpid(), rand.Text()[:6])
+}
+
+// NewLogger returns the logger cfg asks for.
+func NewLogger(cfg config.Config, w io.Writer) *slog.Logger {
+	opts := &slog.HandlerOptions{Level: cfg.LogLevel}
+	if cfg.LogFormat == "json" {
+		return slog.New(slog.NewJSONHandler(w, opts))
+	}
+	return slog.New(slog.NewTextHandler(w, opts))
+}
+
+// Main runs a process until a signal ends ctx, and says on stderr why it could
+// not. It returns the exit code.
+func Main(ctx context.Context, stderr io.Writer, run func(context.Context) error) int {
+	err := run(ctx)
+	if err == nil || errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		return 0
+	}
+	fmt.Fprintln(stderr, "tenantry:", Explain(err))
+	return 1
+}
+
+// Explain is an error in words for an operator: the safe message if it has one.
+func Explain(err error) string {
+	if e, ok := errors.AsType[*tenancy.Error](err); ok {
+		return e.Message
+	}
+	return err.Error()
+}

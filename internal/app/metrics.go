@@ -1,0 +1,123 @@
+package app
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/tenantry/tenantry/internal/pipeline"
+	"github.com/tenantry/tenantry/internal/store"
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// metrics is one process's registry; docs/operations.md lists the names.
+type metrics struct {
+	registry *prometheus.Registry
+	settled  *prometheus.CounterVec
+	retries  *prometheus.CounterVec
+	phases   *prometheus.HistogramVec
+}
+
+func newMetrics() *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		settled: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tenantry_jobs_settled_total", Help: "Jobs this worker settled, by kind, status and error code.",
+		}, []string{"kind", "status", "code"}),
+		retries: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tenantry_phase_retries_total", Help: "Transient failures of phases, by phase and error code.",
+		}, []string{"phase", "code"}),
+		phases: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "tenantry_phase_seconds", Help: "Time of a phase's Do or Undo, by phase and outcome.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 12),
+		}, []string{"phase", "outcome"}),
+	}
+	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
+		m.settled, m.retries, m.phases)
+	return m
+}
+
+// observe counts a runner's events.
+func (m *metrics) observe(e pipeline.Event) {
+	switch {
+	case e.Settled != "":
+		m.settled.WithLabelValues(string(e.Job.Kind), string(e.Settled), string(tenancy.CodeOf(e.Err))).Inc()
+	case e.Retry > 0:
+		m.retries.WithLabelValues(string(e.Phase), string(tenancy.CodeOf(e.Err))).Inc()
+	case e.Status != tenancy.PhaseRunning:
+		m.phases.WithLabelValues(string(e.Phase), string(e.Status)).Observe(e.Elapsed.Seconds())
+	}
+}
+
+// backlog reports what is not settled, read from master at each scrape.
+type backlog struct {
+	stats func(context.Context) (store.Stats, error)
+	jobs  *prometheus.Desc
+	items map[string]*prometheus.Desc
+}
+
+func newBacklog(stats func(context.Context) (store.Stats, error)) *backlog {
+	desc := func(name, help string, labels ...string) *prometheus.Desc {
+		return prometheus.NewDesc("tenantry_"+name, help, labels, nil)
+	}
+	return &backlog{
+		stats: stats,
+		jobs:  desc("jobs", "Jobs that are not settled, by status.", "status"),
+		items: map[string]*prometheus.Desc{
+			"residue":     desc("jobs_with_residue", "Jobs that could not be undone yet."),
+			"outbox":      desc("outbox_pending", "Doorbells that Redis has not taken yet."),
+			"invitations": desc("invitations_pending", "Invitations not sent yet."),
+		},
+	}
+}
+
+func (b *backlog) Describe(ch chan<- *prometheus.Desc) { prometheus.DescribeByCollect(b, ch) }
+
+func (b *backlog) Collect(ch chan<- prometheus.Metric) {
+	ctx, cancel := context.WithTimeout(context.Background(), 3*time.Second)
+	defer cancel()
+	st, err := b.stats(ctx)
+	if err != nil {
+		ch <- prometheus.NewInvalidMetric(b.jobs, err)
+		return
+	}
+	for status, n := range st.Jobs {
+		ch <- prometheus.MustNewConstMetric(b.jobs, prometheus.GaugeValue, float64(n), string(status))
+	}
+	for name, n := range map[string]int{"residue": st.Residue, "outbox": st.Outbox, "invitations": st.Invitations} {
+		ch <- prometheus.MustNewConstMetric(b.items[name], prometheus.GaugeValue, float64(n))
+	}
+}
+
+// serveMetrics serves /metrics, /healthz and /readyz on addr until ctx ends. An
+// empty addr serves nothing.
+func (m *metrics) serve(ctx context.Context, addr string, ready func(context.Context) error) error {
+	if addr == "" {
+		<-ctx.Done()
+		return nil
+	}
+	mux := http.NewServeMux()
+	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{ErrorHandling: promhttp.ContinueOnError}))
+	mux.HandleFunc("GET /healthz", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
+		if ready(r.Context()) != nil {
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}
+	})
+	listener, err := net.Listen("tcp", addr)
+	if err != nil {
+		return errors.Join(errors.New("cannot listen on METRICS_ADDR"), err)
+	}
+	server := &http.Server{Handler: mux, ReadHeaderTimeout: 5 * time.Second}
+	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}

@@ -1,0 +1,58 @@
+package app
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tenantry/tenantry/internal/config"
+	"github.com/tenantry/tenantry/internal/mail"
+	"github.com/tenantry/tenantry/internal/tasks"
+)
+
+// WorkerNeeds are the variables a worker cannot do without.
+var WorkerNeeds = []string{"DATABASE_URL", "REDIS_URL", "KEY_VAULT_URL", "TENANT_URL", "SMTP_URL", "MAIL_FROM"}
+
+// DefaultGrace is how long a stopping worker lets a phase go on before it is
+// interrupted. With it a worker is gone within the 30 s that orchestrators wait.
+const DefaultGrace = 20 * time.Second
+
+// RunWorker runs a worker until ctx ends.
+func RunWorker(ctx context.Context, cfg config.Config, log *slog.Logger, grace time.Duration) error {
+	redis, err := tasks.OpenRedis(cfg.RedisURL)
+	if err != nil {
+		return err
+	}
+	defer redis.Close()
+	mailer, err := mail.Open(cfg.SMTPURL, cfg.MailFrom)
+	if err != nil {
+		return err
+	}
+	var relay *tasks.Relay
+	control, err := OpenControl(ctx, cfg, log, func() { relay.Wake() })
+	if err != nil {
+		return err
+	}
+	defer control.Close()
+	relay = tasks.NewRelay(control.Store, redis, log)
+
+	m := newMetrics()
+	m.registry.MustRegister(newBacklog(control.Store.Stats))
+	draining := make(chan struct{})
+	runner, err := control.Runner(draining, m.observe)
+	if err != nil {
+		return err
+	}
+	worker := tasks.NewWorker(tasks.WorkerConfig{
+		Redis: redis, Concurrency: cfg.WorkerConcurrency, Grace: grace,
+		Runner: runner, Jobs: control.Store, Ledger: control.Store, Relay: relay,
+		Invitations: control.Store, Admins: control.Databases, Mailer: mailer, TenantURL: cfg.TenantURL,
+		Draining: draining, Log: log,
+	})
+	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { return worker.Run(ctx) })
+	g.Go(func() error { return m.serve(ctx, cfg.MetricsAddr, control.Store.Ping) })
+	return g.Wait()
+}
