@@ -92,8 +92,8 @@ authorised, 5 not found, 6 a dependency is unavailable, 130 interrupted.`,
 		c.provisionTenant(), c.runJob(), c.retryJob(), c.getJob(), c.listJobs(),
 		c.listTenants(), c.tenantStatus(),
 		c.listServers(), c.addServer(), c.updateServer(),
-		c.bootstrapAdmin(), c.createAPIToken(),
-		c.migrate(), c.dev(), c.version(),
+		c.bootstrapAdmin(), c.createAPIToken(), c.verifyAudit(),
+		c.migrate(), c.dev(), c.version(), c.reference(root),
 	)
 	return root
 }
@@ -109,6 +109,10 @@ type jobFailed struct{ job tenancy.Job }
 
 func (e jobFailed) Error() string { return fmt.Sprintf("job %s failed", e.job.ID) }
 
+// errSomethingOff says that a check found what it looks for; the command has
+// shown it.
+var errSomethingOff = errors.New("something is off")
+
 // exactArgs is cobra.ExactArgs as a usage error.
 func exactArgs(n int) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error {
@@ -120,7 +124,7 @@ func exactArgs(n int) cobra.PositionalArgs {
 }
 
 func exitCode(ctx context.Context, err error) int {
-	if _, ok := errors.AsType[jobFailed](err); ok {
+	if _, ok := errors.AsType[jobFailed](err); ok || errors.Is(err, errSomethingOff) {
 		return exitJobFailed
 	}
 	if _, ok := errors.AsType[usageError](err); ok {
@@ -150,8 +154,8 @@ func exitCode(ctx context.Context, err error) int {
 
 // reportError says on stderr what went wrong and, with -o json, on stdout too.
 func (c *cli) reportError(err error) {
-	if _, ok := errors.AsType[jobFailed](err); ok {
-		return // the command has shown the job
+	if _, ok := errors.AsType[jobFailed](err); ok || errors.Is(err, errSomethingOff) {
+		return // the command has shown it
 	}
 	fmt.Fprintln(c.stderr, "tenantctl:", app.Explain(err))
 	e, coded := errors.AsType[*tenancy.Error](err)

@@ -18,6 +18,7 @@ type execer interface {
 }
 
 // appendAudit writes an audit row in the transaction of the change it records.
+// It is the last write of a transaction: until commit, others that append wait.
 func appendAudit(ctx context.Context, tx execer, e tenancy.AuditEvent) error {
 	details, err := json.Marshal(e.Details)
 	if err != nil {
@@ -81,4 +82,58 @@ func nullTime(t time.Time) *time.Time {
 		return nil
 	}
 	return &t
+}
+
+// AuditFault is a row at which the audit trail's chain is broken.
+type AuditFault struct {
+	ID   int64  `json:"auditId"`
+	What string `json:"what"`
+}
+
+// VerifyAudit recomputes the hash chain of the audit trail. It returns the number
+// of rows, the hash of the last one, which may be noted elsewhere as an anchor,
+// and the first faults: a row that was changed, one that was removed before it,
+// one that was put in, rows missing at the end. An anchor, if not empty, is a
+// hash noted earlier that must still be in the chain.
+func (s *Store) VerifyAudit(ctx context.Context, anchor string, limit int) (rows int64, head string, faults []AuditFault, err error) {
+	err = s.inTx(ctx, func(tx pgx.Tx) error {
+		// One view of rows and head.
+		if _, err := tx.Exec(ctx, `SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY`); err != nil {
+			return err
+		}
+		err := tx.QueryRow(ctx, `
+			SELECT (SELECT count(*) FROM identity.tenant_audit), encode(hash, 'hex') FROM identity.audit_head`).Scan(&rows, &head)
+		if err != nil {
+			return err
+		}
+		found, err := tx.Query(ctx, `
+			WITH link AS (
+				SELECT audit_id, hash, prev_hash, identity.audit_hash(a) AS computed,
+				       coalesce(lag(audit_id) OVER w, 0) AS id_before, coalesce(lag(hash) OVER w, '\x') AS hash_before
+				FROM identity.tenant_audit a WINDOW w AS (ORDER BY audit_id)),
+			fault AS (
+				SELECT audit_id, CASE
+					WHEN audit_id <> id_before + 1 THEN 'a row before this one was removed'
+					WHEN hash <> computed THEN 'this row was changed'
+					WHEN prev_hash <> hash_before THEN 'this row does not follow from the one before it'
+				END AS what FROM link
+				UNION ALL
+				SELECT h.audit_id, 'the last row is not the one that was written last'
+				FROM identity.audit_head h
+				WHERE h.audit_id <> coalesce((SELECT max(audit_id) FROM identity.tenant_audit), 0)
+				   OR h.hash <> coalesce((SELECT hash FROM identity.tenant_audit ORDER BY audit_id DESC LIMIT 1), '\x')
+				UNION ALL
+				SELECT 0, 'the anchor is not in the chain: it was computed anew'
+				WHERE $2 <> '' AND NOT EXISTS (SELECT FROM identity.tenant_audit WHERE encode(hash, 'hex') = lower($2)))
+			SELECT audit_id, what FROM fault WHERE what IS NOT NULL ORDER BY audit_id LIMIT $1`, limit, anchor)
+		if err != nil {
+			return err
+		}
+		faults, err = pgx.CollectRows(found, func(row pgx.CollectableRow) (f AuditFault, err error) {
+			err = row.Scan(&f.ID, &f.What)
+			return f, err
+		})
+		return err
+	})
+	return rows, head, faults, err
 }

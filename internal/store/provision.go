@@ -84,15 +84,15 @@ func (s *Store) CompleteProvision(ctx context.Context, lease tenancy.Lease) erro
 		if tag.RowsAffected() == 0 {
 			return tenancy.Errorf(tenancy.CodePartialState, "The master row of this job's tenant is gone.")
 		}
-		if err := appendAudit(ctx, tx, tenancy.AuditEvent{
+		if err := queueInvitation(ctx, tx, j.TenantID, j.ID, j.RequestedBy); err != nil {
+			return err
+		}
+		return appendAudit(ctx, tx, tenancy.AuditEvent{
 			Type: tenancy.EventTenantProvisioned, TenantID: j.TenantID, Slug: string(j.Slug), Actor: j.RequestedBy, JobID: j.ID,
 			Details: map[string]any{
 				"attempt": j.Attempt, "dbServer": j.Server.Name, "database": j.Slug.DatabaseName(), "secretRef": j.Slug.SecretName(),
 			},
-		}); err != nil {
-			return err
-		}
-		return queueInvitation(ctx, tx, j.TenantID, j.ID, j.RequestedBy)
+		})
 	})
 	if err == nil {
 		s.wake()

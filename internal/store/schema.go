@@ -114,6 +114,7 @@ func GrantTo(ctx context.Context, databaseURL, role string) error {
 		GRANT USAGE ON SCHEMA identity TO `+name+`;
 		GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA identity TO `+name+`;
 		REVOKE UPDATE, DELETE, TRUNCATE ON identity.tenant_audit FROM `+name+`;
+		REVOKE INSERT, UPDATE, DELETE ON identity.audit_head FROM `+name+`;
 		GRANT USAGE ON ALL SEQUENCES IN SCHEMA identity TO `+name+`;
 		GRANT SELECT ON public.`+schemaTable+` TO `+name)
 	return classify(err)

@@ -1,2 +1,4 @@
-DROP TABLE identity.tenant_audit;
+DROP TABLE identity.audit_head;
+DROP TABLE identity.tenant_audit CASCADE;
 DROP FUNCTION identity.refuse_audit_change();
+DROP FUNCTION identity.link_audit();
