@@ -1,0 +1,244 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+)
+
+// measureIdle is the memory of an api and a worker that have nothing to do.
+func measureIdle(ctx context.Context, p *plane) ([]result, error) {
+	select { // for the runtime to give back what the start took
+	case <-time.After(5 * time.Second):
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+	api, err := residentMB(p.front.Process.Pid)
+	if err != nil {
+		return nil, err
+	}
+	worker, err := residentMB(p.worker.Process.Pid)
+	if err != nil {
+		return nil, err
+	}
+	return []result{{"idle api + worker, resident", fmt.Sprintf("%.0f + %.0f = %.0f MB", api, worker, api+worker), "below 100 MB"}}, nil
+}
+
+// measureSubmit is POST /platform/tenants, interleaved with bare transactions
+// that insert and commit on the same server.
+func measureSubmit(ctx context.Context, p *plane) ([]result, error) {
+	conn, err := pgx.Connect(ctx, p.DatabaseURL)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close(ctx)
+	if _, err := conn.Exec(ctx, `CREATE TABLE IF NOT EXISTS public.bench (id int)`); err != nil {
+		return nil, err
+	}
+	var posts, commits []time.Duration
+	for i := range 300 {
+		began := time.Now()
+		if _, err := p.submit(ctx, fmt.Sprintf("submit-%d", i), true); err != nil {
+			return nil, err
+		}
+		posts = append(posts, time.Since(began))
+		began = time.Now()
+		if _, err := conn.Exec(ctx, `INSERT INTO public.bench VALUES ($1)`, i); err != nil {
+			return nil, err
+		}
+		commits = append(commits, time.Since(began))
+	}
+	if err := p.drained(ctx, conn); err != nil {
+		return nil, err
+	}
+	return []result{{
+		"POST /platform/tenants p50, worker busy", ms(median(posts)),
+		fmt.Sprintf("insert + commit %s: %s beyond it", ms(median(commits)), ms(median(posts)-median(commits))),
+	}}, nil
+}
+
+// measurePoll is GET /platform/jobs/{id}, against a bare read by key.
+func measurePoll(ctx context.Context, p *plane) ([]result, error) {
+	id, err := p.submit(ctx, "poll", true)
+	if err != nil {
+		return nil, err
+	}
+	pool, err := pgxpool.New(ctx, p.DatabaseURL)
+	if err != nil {
+		return nil, err
+	}
+	defer pool.Close()
+	polls, err := rate(ctx, func(ctx context.Context) error { _, err := p.get(ctx, "/platform/jobs/"+id); return err })
+	if err != nil {
+		return nil, err
+	}
+	reads, err := rate(ctx, func(ctx context.Context) error {
+		var status string
+		return pool.QueryRow(ctx, `SELECT status FROM identity.job WHERE job_id = $1`, id).Scan(&status)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return []result{{"job polls, c=8", fmt.Sprintf("%.0f /s", polls), fmt.Sprintf("bare pgx reads by key %.0f /s: %.2f of it", reads, polls/reads)}}, nil
+}
+
+// measurePickup is how long an accepted job waits for an idle worker, by the
+// database's clock.
+func measurePickup(ctx context.Context, p *plane) ([]result, error) {
+	conn, err := pgx.Connect(ctx, p.DatabaseURL)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close(ctx)
+	var waits []time.Duration
+	for i := range 100 {
+		id, err := p.submit(ctx, fmt.Sprintf("pickup-%d", i), true)
+		if err != nil {
+			return nil, err
+		}
+		if err := p.drained(ctx, conn); err != nil {
+			return nil, err
+		}
+		var wait time.Duration
+		if err := conn.QueryRow(ctx, `SELECT started_at - created_at FROM identity.job WHERE job_id = $1`, id).Scan(&wait); err != nil {
+			return nil, err
+		}
+		waits = append(waits, wait)
+	}
+	return []result{{"pickup by an idle worker p50", ms(median(waits)), "below 100 ms"}}, nil
+}
+
+// measureProvision is a whole tenant, interleaved with bare CREATE DATABASE.
+func measureProvision(ctx context.Context, p *plane) ([]result, error) {
+	conn, err := pgx.Connect(ctx, p.DatabaseURL)
+	if err != nil {
+		return nil, err
+	}
+	defer conn.Close(ctx)
+	var whole, bare []time.Duration
+	for i := range 20 {
+		began := time.Now()
+		if _, err := p.submit(ctx, fmt.Sprintf("whole-%d", i), false); err != nil {
+			return nil, err
+		}
+		if err := p.drained(ctx, conn); err != nil {
+			return nil, err
+		}
+		whole = append(whole, time.Since(began))
+		began = time.Now()
+		if _, err := conn.Exec(ctx, fmt.Sprintf(`CREATE DATABASE bench_%d TEMPLATE template0`, i)); err != nil {
+			return nil, err
+		}
+		bare = append(bare, time.Since(began))
+	}
+	return []result{{
+		"POST to complete p50, built-in migrations", ms(median(whole)),
+		fmt.Sprintf("bare CREATE DATABASE %s: %.1f times", ms(median(bare)), float64(median(whole))/float64(median(bare))),
+	}}, nil
+}
+
+func (p *plane) submit(ctx context.Context, slug string, dryRun bool) (jobID string, err error) {
+	body, err := json.Marshal(map[string]any{
+		"slug": slug, "displayName": slug, "adminEmail": "admin@bench.example", "dryRun": dryRun,
+	})
+	if err != nil {
+		return "", err
+	}
+	data, err := p.send(ctx, http.MethodPost, "/platform/tenants", body, http.StatusAccepted)
+	if err != nil {
+		return "", err
+	}
+	var job struct{ JobID string }
+	err = json.Unmarshal(data, &job)
+	return job.JobID, err
+}
+
+func (p *plane) get(ctx context.Context, path string) ([]byte, error) {
+	return p.send(ctx, http.MethodGet, path, nil, http.StatusOK)
+}
+
+var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
+
+func (p *plane) send(ctx context.Context, method, path string, body []byte, want int) ([]byte, error) {
+	req, err := http.NewRequestWithContext(ctx, method, p.Console+path, bytes.NewReader(body))
+	if err != nil {
+		return nil, err
+	}
+	req.Header.Set("Authorization", "Bearer "+p.Users[0].APIToken)
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := client.Do(req)
+	if err != nil {
+		return nil, err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != want {
+		err = fmt.Errorf("%s %s gave %d: %s", method, path, resp.StatusCode, data)
+	}
+	return data, err
+}
+
+// drained waits until no job is unsettled.
+func (p *plane) drained(ctx context.Context, conn *pgx.Conn) error {
+	for {
+		var left, failed int
+		err := conn.QueryRow(ctx, `SELECT count(*) FILTER (WHERE status IN ('queued', 'running', 'rolling_back')),
+			count(*) FILTER (WHERE status = 'failed') FROM identity.job`).Scan(&left, &failed)
+		if err != nil {
+			return err
+		}
+		if failed > 0 {
+			return fmt.Errorf("%d jobs failed", failed)
+		}
+		if left == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(2 * time.Millisecond):
+		}
+	}
+}
+
+// rate is how often per second eight callers get f done, over three seconds.
+func rate(ctx context.Context, f func(context.Context) error) (float64, error) {
+	const callers, span = 8, 3 * time.Second
+	var done atomic.Int64
+	var failed atomic.Pointer[error]
+	var wait sync.WaitGroup
+	began := time.Now()
+	for range callers {
+		wait.Go(func() {
+			for time.Since(began) < span && ctx.Err() == nil {
+				if err := f(ctx); err != nil {
+					failed.Store(&err)
+					return
+				}
+				done.Add(1)
+			}
+		})
+	}
+	wait.Wait()
+	if err := failed.Load(); err != nil {
+		return 0, *err
+	}
+	return float64(done.Load()) / time.Since(began).Seconds(), ctx.Err()
+}
+
+func median(d []time.Duration) time.Duration {
+	s := slices.Sorted(slices.Values(d))
+	return s[len(s)/2]
+}
+
+func ms(d time.Duration) string { return fmt.Sprintf("%.2f ms", float64(d.Microseconds())/1000) }

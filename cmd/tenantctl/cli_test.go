@@ -1,0 +1,147 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"os"
+	"strings"
+	"testing"
+)
+
+// ctl runs tenantctl with an environment and nothing behind it.
+func ctl(t *testing.T, env map[string]string, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = run(t.Context(), args, func(name string) string { return env[name] }, &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func TestReferenceIsUpToDate(t *testing.T) {
+	t.Parallel()
+	_, want, _ := ctl(t, nil, "reference")
+	got, err := os.ReadFile("../../docs/cli.md")
+	if err != nil || string(got) != want {
+		t.Errorf("docs/cli.md is not what `make generate` writes (%v)", err)
+	}
+}
+
+func TestUsageErrorsExitWithTwoAndSayWhy(t *testing.T) {
+	t.Parallel()
+	master := map[string]string{"DATABASE_URL": "postgres://nobody@127.0.0.1:1/x"}
+	for _, test := range []struct {
+		args string
+		env  map[string]string
+		want string
+	}{
+		{args: "nonsense", want: "unknown command"},
+		{args: "list-jobs --nonsense", want: "unknown flag"},
+		{args: "list-jobs -o xml", want: "--output"},
+		{args: "list-jobs", want: "DATABASE_URL is not set"},
+		{args: "list-jobs --status odd", env: master, want: "--status"},
+		{args: "get-job", env: master, want: "accepts 1 arg"},
+		{args: "provision-tenant --slug acme", env: master, want: "admin-email"},
+		{args: "provision-tenant --slug acme --display-name x --admin-email a@b.example", env: master, want: "KEY_VAULT_URL is not set"},
+		{args: "update-db-server --name pg-a", env: master, want: "nothing to change"},
+		{args: "add-db-server --name a --host h --admin-secret-ref r --port 0", env: master, want: "--port"},
+		{args: "bootstrap-admin --email nobody", env: master, want: "--email"},
+		{args: "bootstrap-admin --email a@b.example --role KING", env: master, want: "--role"},
+		{args: "tenant-status --slug acme --set gone", env: master, want: "--set"},
+		{args: "dev --workers -1", want: "--workers"},
+	} {
+		t.Run(test.args, func(t *testing.T) {
+			t.Parallel()
+			code, stdout, stderr := ctl(t, test.env, strings.Fields(test.args)...)
+			if code != exitUsage || !strings.Contains(stderr, test.want) || stdout != "" {
+				t.Errorf("exit %d\nstdout: %s\nstderr: %s", code, stdout, stderr)
+			}
+		})
+	}
+}
+
+func TestFailureIsJSONToo(t *testing.T) {
+	t.Parallel()
+	code, stdout, _ := ctl(t, map[string]string{"DATABASE_URL": "postgres://nobody:canary@127.0.0.1:1/x"}, "list-jobs", "-o", "json")
+	var shown struct {
+		Error struct{ Code, Message string }
+	}
+	if err := json.Unmarshal([]byte(stdout), &shown); err != nil || shown.Error.Code != "E_DEPENDENCY_UNAVAILABLE" {
+		t.Errorf("%v: %s", err, stdout)
+	}
+	if code != exitUnavailable {
+		t.Errorf("exit %d", code)
+	}
+	if strings.Contains(stdout, "canary") {
+		t.Errorf("a password is shown: %s", stdout)
+	}
+}
+
+// The operator's commands, against a master of their own.
+func TestOperatorCommands(t *testing.T) {
+	t.Parallel()
+	p := startPlane(t, 0, nil)
+	ok := func(args ...string) map[string]any {
+		t.Helper()
+		code, stdout, stderr := p.ctl(t, append(args, "-o", "json")...)
+		if code != exitOK {
+			t.Fatalf("%v: exit %d: %s", args, code, stderr)
+		}
+		var v map[string]any
+		if err := json.Unmarshal([]byte(stdout), &v); err != nil {
+			t.Fatalf("%v: %v: %s", args, err, stdout)
+		}
+		return v
+	}
+	fails := func(want int, args ...string) {
+		t.Helper()
+		if code, _, stderr := p.ctl(t, args...); code != want {
+			t.Errorf("%v: exit %d, want %d: %s", args, code, want, stderr)
+		}
+	}
+	if v := ok("bootstrap-admin", "--email", "new@platform.localhost"); v["password"] == "" || v["role"] != "PLATFORM_ADMIN" {
+		t.Errorf("bootstrap-admin: %v", v)
+	}
+	fails(exitConflict, "bootstrap-admin", "--email", "NEW@platform.localhost")
+	token := ok("create-api-token", "--email", "new@platform.localhost", "--name", "ci", "--expires-in", "1h")["token"].(string)
+	if a := p.call(t, "GET", "/platform/jobs", nil, "Authorization", "Bearer "+token); a.status != 200 {
+		t.Errorf("the new token gave %d", a.status)
+	}
+	fails(exitNotFound, "create-api-token", "--email", "x@platform.localhost", "--name", "ci")
+
+	file := t.TempDir() + "/url"
+	if err := os.WriteFile(file, []byte(p.DBServers[0].AdminURL+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	added := []string{"add-db-server", "--name", "pg-c", "--host", "127.0.0.1", "--admin-secret-ref", "db-admin-pg-c", "--admin-url-file", file}
+	if v := ok(added...); v["headroom"] != 50.0 {
+		t.Errorf("add-db-server: %v", v)
+	}
+	fails(exitConflict, added...)
+	if url, err := p.vault.Value(t.Context(), "db-admin-pg-c"); err != nil || url != p.DBServers[0].AdminURL {
+		t.Errorf("the admin URL in the vault: %v", err)
+	}
+	if v := ok("update-db-server", "--name", "pg-c", "--unlimited", "--active=false"); v["capacityHint"] != nil || v["isActive"] != false {
+		t.Errorf("update-db-server: %v", v)
+	}
+	fails(exitNotFound, "update-db-server", "--name", "pg-z", "--capacity", "1")
+	if v := ok("list-db-servers"); len(v["items"].([]any)) != 3 {
+		t.Errorf("list-db-servers: %v", v)
+	}
+
+	ok("provision-tenant", "--slug", "acme", "--display-name", "Acme", "--admin-email", "admin@acme.example")
+	if v := ok("tenant-status", "--slug", "acme", "--set", "suspended", "--reason", "unpaid"); v["status"] != "suspended" {
+		t.Errorf("tenant-status: %v", v)
+	}
+	fails(exitConflict, "tenant-status", "--slug", "acme", "--set", "suspended")
+	fails(exitNotFound, "tenant-status", "--slug", "nobody")
+	if v := ok("list-tenants", "--query", "ACM"); len(v["items"].([]any)) != 1 {
+		t.Errorf("list-tenants: %v", v)
+	}
+	jobs := ok("list-jobs", "--status", "complete")["items"].([]any)
+	id := jobs[0].(map[string]any)["jobId"].(string)
+	if v := ok("get-job", id); v["status"] != "complete" {
+		t.Errorf("get-job: %v", v)
+	}
+	fails(exitConflict, "retry-job", id)
+	ok("run-job", id) // nothing is left to do
+	fails(exitNotFound, "get-job", "nonsense")
+}
