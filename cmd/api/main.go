@@ -15,7 +15,11 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := app.Main(ctx, os.Stderr, func(ctx context.Context) error {
-		cfg, err := config.Load(os.Getenv, app.APINeeds...)
+		getenv, err := config.Flags("api", os.Args[1:], os.Getenv)
+		if err != nil {
+			return err
+		}
+		cfg, err := config.Load(getenv, app.APINeeds...)
 		if err != nil {
 			return err
 		}

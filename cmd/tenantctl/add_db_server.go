@@ -51,7 +51,7 @@ is put there first. --host and --port are what tenants' own URLs will name.`,
 			})
 		},
 	}
-	c.configFlags(cmd, "DATABASE_URL", "KEY_VAULT_URL", "KEY_VAULT_CA_FILE")
+	c.configFlags(cmd, "DATABASE_URL", "KEY_VAULT_URL", "KEY_VAULT_CA_FILE", "KEY_VAULT_DEV")
 	cmd.Flags().StringVar(&srv.Name, "name", "", "the server's name, for people and for --db-server")
 	cmd.Flags().StringVar(&srv.Host, "host", "", "where tenants reach the server")
 	cmd.Flags().IntVar(&srv.Port, "port", 5432, "the server's port")

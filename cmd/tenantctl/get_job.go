@@ -24,6 +24,6 @@ func (c *cli) getJob() *cobra.Command {
 			return c.printJob(job, cfg)
 		},
 	}
-	c.configFlags(cmd, "DATABASE_URL")
+	c.configFlags(cmd, "DATABASE_URL", "PUBLIC_URL")
 	return cmd
 }

@@ -44,7 +44,7 @@ func (c *cli) listJobs() *cobra.Command {
 			return c.printList(views, next, []string{"JOB", "SLUG", "STATUS", "PHASE", "ERROR", "ATTEMPT", "REQUESTED BY", "AGE"}, rows)
 		},
 	}
-	c.configFlags(cmd, "DATABASE_URL")
+	c.configFlags(cmd, "DATABASE_URL", "PUBLIC_URL")
 	cmd.Flags().StringVar((*string)(&f.Status), "status", "", "only jobs of this status")
 	cmd.Flags().StringVar(&f.Slug, "slug", "", "only jobs of this slug")
 	cmd.Flags().StringVar((*string)(&f.Code), "error-code", "", "only jobs that failed with this code")

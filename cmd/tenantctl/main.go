@@ -43,7 +43,7 @@ const (
 
 // run is the program, apart from the process around it.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
-	c := &cli{getenv: getenv, stdout: stdout, stderr: stderr, flags: map[string]*string{}}
+	c := &cli{getenv: getenv, stdout: stdout, stderr: stderr}
 	root := c.root()
 	root.SetArgs(args)
 	root.SetOut(stdout)
@@ -53,7 +53,7 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 		return exitOK
 	}
 	c.reportError(err)
-	return exitCode(ctx, err)
+	return c.exitCode(ctx, err)
 }
 
 // cli is what every command shares.
@@ -61,8 +61,8 @@ type cli struct {
 	getenv         func(string) string
 	stdout, stderr io.Writer
 	format         string
-	// flags hold the configuration variables given as flags, by variable.
-	flags map[string]*string
+	// running is set once a command was called rightly and does its work.
+	running bool
 }
 
 func (c *cli) root() *cobra.Command {
@@ -87,6 +87,8 @@ authorised, 5 not found, 6 a dependency is unavailable, 130 interrupted.`,
 		},
 	}
 	root.PersistentFlags().StringVarP(&c.format, "output", "o", "table", "what to print on stdout: table or json")
+	root.PersistentFlags().String("log-level", "", "overrides $LOG_LEVEL")
+	root.PersistentFlags().String("log-format", "", "overrides $LOG_FORMAT")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		c.provisionTenant(), c.runJob(), c.retryJob(), c.getJob(), c.listJobs(),
@@ -95,6 +97,14 @@ authorised, 5 not found, 6 a dependency is unavailable, 130 interrupted.`,
 		c.bootstrapAdmin(), c.createAPIToken(), c.verifyAudit(),
 		c.migrate(), c.dev(), c.version(), c.reference(root),
 	)
+	for _, cmd := range root.Commands() {
+		if body := cmd.RunE; body != nil {
+			cmd.RunE = func(cmd *cobra.Command, args []string) error {
+				c.running = true
+				return body(cmd, args)
+			}
+		}
+	}
 	return root
 }
 
@@ -123,7 +133,7 @@ func exactArgs(n int) cobra.PositionalArgs {
 	}
 }
 
-func exitCode(ctx context.Context, err error) int {
+func (c *cli) exitCode(ctx context.Context, err error) int {
 	if _, ok := errors.AsType[jobFailed](err); ok || errors.Is(err, errSomethingOff) {
 		return exitJobFailed
 	}
@@ -134,8 +144,11 @@ func exitCode(ctx context.Context, err error) int {
 		return exitInterrupted
 	}
 	e, ok := errors.AsType[*tenancy.Error](err)
-	if !ok {
+	if !ok && !c.running {
 		return exitUsage // cobra's own: an unknown command, a missing flag
+	}
+	if !ok {
+		return exitJobFailed
 	}
 	switch e.Code {
 	case tenancy.CodeInvalidSlug, tenancy.CodeInvalidRequest:
@@ -165,7 +178,10 @@ func (c *cli) reportError(err error) {
 	if c.format != "json" {
 		return
 	}
-	problem := map[string]any{"code": tenancy.CodeInvalidRequest, "message": app.Explain(err)}
+	problem := map[string]any{"code": tenancy.CodeInternal, "message": app.Explain(err)}
+	if _, usage := errors.AsType[usageError](err); usage || !c.running {
+		problem["code"] = tenancy.CodeInvalidRequest
+	}
 	if coded {
 		problem["code"] = e.Code
 		if e.JobID != "" {

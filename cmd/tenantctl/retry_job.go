@@ -29,6 +29,6 @@ here with "tenantctl run-job JOB_ID".`,
 			return c.printJob(job, cfg)
 		},
 	}
-	c.configFlags(cmd, "DATABASE_URL")
+	c.configFlags(cmd, "DATABASE_URL", "PUBLIC_URL")
 	return cmd
 }

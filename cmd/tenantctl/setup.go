@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"os"
 	"os/user"
-	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -19,18 +18,19 @@ import (
 // configFlags gives a command a flag for each configuration variable it uses.
 func (c *cli) configFlags(cmd *cobra.Command, variables ...string) {
 	for _, name := range variables {
-		flag := strings.ReplaceAll(strings.ToLower(name), "_", "-")
-		c.flags[name] = cmd.Flags().String(flag, "", "overrides $"+name)
+		cmd.Flags().String(config.FlagName(name), "", "overrides $"+name)
 	}
 }
 
 // vaultVariables are those of a command that runs jobs in this process.
-var vaultVariables = []string{"DATABASE_URL", "KEY_VAULT_URL", "KEY_VAULT_CA_FILE", "TENANT_MIGRATIONS", "RESERVED_SLUGS"}
+var vaultVariables = []string{
+	"DATABASE_URL", "KEY_VAULT_URL", "KEY_VAULT_CA_FILE", "KEY_VAULT_DEV", "TENANT_MIGRATIONS", "RESERVED_SLUGS", "PUBLIC_URL",
+}
 
 // config reads the environment and the flags over it.
 func (c *cli) config(cmd *cobra.Command, required ...string) (config.Config, error) {
 	cfg, err := config.Load(func(name string) string {
-		flag := cmd.Flags().Lookup(strings.ReplaceAll(strings.ToLower(name), "_", "-"))
+		flag := cmd.Flags().Lookup(config.FlagName(name))
 		if flag != nil && flag.Changed {
 			return flag.Value.String()
 		}
@@ -42,16 +42,16 @@ func (c *cli) config(cmd *cobra.Command, required ...string) (config.Config, err
 	return cfg, nil
 }
 
-// control connects to master, and to the vault if it is configured. The logs of
-// a command go to stderr, warnings and worse unless LOG_LEVEL asks for more:
-// what a person needs to know, the command says itself.
+// control connects to master, and to the vault if it is configured. What a person
+// needs to know, the command says itself; the log, on stderr, has errors with
+// their causes unless LOG_LEVEL asks for more.
 func (c *cli) control(cmd *cobra.Command, required ...string) (*app.Control, config.Config, error) {
 	cfg, err := c.config(cmd, append([]string{"DATABASE_URL"}, required...)...)
 	if err != nil {
 		return nil, cfg, err
 	}
-	if c.getenv("LOG_LEVEL") == "" {
-		cfg.LogLevel = slog.LevelError + 1
+	if !cmd.Flags().Changed("log-level") && c.getenv("LOG_LEVEL") == "" {
+		cfg.LogLevel = slog.LevelError
 	}
 	control, err := app.OpenControl(cmd.Context(), cfg, app.NewLogger(cfg, c.stderr), nil)
 	return control, cfg, err

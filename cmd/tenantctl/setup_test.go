@@ -56,7 +56,7 @@ func startPlane(t *testing.T, workers int, env map[string]string) *plane {
 	p := &plane{log: &buffer{}, env: env}
 	c := &cli{
 		getenv: func(name string) string { return env[name] }, stdout: io.Discard, stderr: p.log,
-		format: "table", flags: map[string]*string{},
+		format: "table",
 	}
 	cfg, err := c.config(c.dev())
 	if err != nil {

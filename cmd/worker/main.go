@@ -16,7 +16,11 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	code := app.Main(ctx, os.Stderr, func(ctx context.Context) error {
-		cfg, err := config.Load(os.Getenv, app.WorkerNeeds...)
+		getenv, err := config.Flags("worker", os.Args[1:], os.Getenv)
+		if err != nil {
+			return err
+		}
+		cfg, err := config.Load(getenv, app.WorkerNeeds...)
 		if err != nil {
 			return err
 		}

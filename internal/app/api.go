@@ -17,7 +17,7 @@ import (
 
 // APINeeds are the variables an api cannot do without. Without KEY_VAULT_URL it
 // answers, but provisions nothing.
-var APINeeds = []string{"DATABASE_URL", "REDIS_URL", "PUBLIC_URL", "TENANT_URL"}
+var APINeeds = []string{"DATABASE_URL", "REDIS_URL", "PUBLIC_URL"}
 
 // Listen opens HTTP_ADDR.
 func Listen(cfg config.Config) (net.Listener, error) {

@@ -6,6 +6,7 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"log/slog"
@@ -64,7 +65,11 @@ func (c *Control) openVault(cfg config.Config) (err error) {
 	if err != nil {
 		return fmt.Errorf("cannot use the vault: %w", err)
 	}
-	servers := tenantdb.Config{Secrets: c.Vault, Log: c.log}
+	servers := tenantdb.Config{
+		Secrets: c.Vault, Log: c.log,
+		// Each job at work holds one; a few more are for looking around.
+		MaxConnections: cfg.WorkerConcurrency + 4,
+	}
 	if cfg.TenantMigrations != "" {
 		servers.AppMigrations = os.DirFS(cfg.TenantMigrations)
 	}
@@ -137,7 +142,7 @@ func NewLogger(cfg config.Config, w io.Writer) *slog.Logger {
 // not. It returns the exit code.
 func Main(ctx context.Context, stderr io.Writer, run func(context.Context) error) int {
 	err := run(ctx)
-	if err == nil || errors.Is(err, context.Canceled) && ctx.Err() != nil {
+	if err == nil || errors.Is(err, flag.ErrHelp) || errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		return 0
 	}
 	fmt.Fprintln(stderr, "tenantry:", Explain(err))

@@ -4,6 +4,7 @@ package config
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/url"
@@ -62,6 +63,39 @@ func Load(getenv func(string) string, required ...string) (Config, error) {
 	}
 	return c, errors.Join(append(faults, c.check()...)...)
 }
+
+// Flags lets a command take each variable as a flag too, HTTP_ADDR as
+// --http-addr: it parses args and returns a getenv in which a flag wins.
+func Flags(program string, args []string, getenv func(string) string) (func(string) string, error) {
+	var c Config
+	fields, err := env.GetFieldParams(&c)
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the configuration: %w", err)
+	}
+	set := flag.NewFlagSet(program, flag.ContinueOnError)
+	given := make(map[string]string)
+	for _, f := range fields {
+		set.Func(FlagName(f.Key), "overrides $"+f.Key, func(value string) error {
+			given[f.Key] = value
+			return nil
+		})
+	}
+	if err := set.Parse(args); err != nil {
+		return nil, err
+	}
+	if set.NArg() > 0 {
+		return nil, fmt.Errorf("%s takes no arguments besides its flags", program)
+	}
+	return func(name string) string {
+		if value, ok := given[name]; ok {
+			return value
+		}
+		return getenv(name)
+	}, nil
+}
+
+// FlagName is the flag of a variable.
+func FlagName(variable string) string { return strings.ReplaceAll(strings.ToLower(variable), "_", "-") }
 
 // parseFaults names the variables that do not parse, without their values.
 func parseFaults(err error) []error {

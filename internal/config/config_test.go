@@ -62,3 +62,20 @@ func TestLists(t *testing.T) {
 		t.Errorf("lists are %q and %q", c.ReservedSlugs, c.TrustedProxies)
 	}
 }
+
+func TestFlagsWin(t *testing.T) {
+	t.Parallel()
+	getenv, err := config.Flags("api", []string{"--http-addr", ":1", "--log-format=json"}, func(name string) string {
+		return map[string]string{"HTTP_ADDR": ":2", "METRICS_ADDR": ":3"}[name]
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load(getenv)
+	if err != nil || c.HTTPAddr != ":1" || c.MetricsAddr != ":3" || c.LogFormat != "json" {
+		t.Errorf("%+v, %v", c, err)
+	}
+	if _, err := config.Flags("api", []string{"--nonsense"}, func(string) string { return "" }); err == nil {
+		t.Error("an unknown flag went through")
+	}
+}

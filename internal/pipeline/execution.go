@@ -124,7 +124,11 @@ func (x *execution) failed(ctx context.Context, p Phase, err error, elapsed time
 		}
 		return &Retry{After: after, Err: err}
 	}
-	x.log.Error("phase failed", "phase", p.Name(), "code", e.Code, "error", err)
+	level := slog.LevelWarn
+	if e.Err != nil {
+		level = slog.LevelError // there is more to know than the message says
+	}
+	x.log.Log(ctx, level, "phase failed", "phase", p.Name(), "code", e.Code, "error", err)
 	x.observe(Event{Phase: p.Name(), Status: tenancy.PhaseFailed, Elapsed: elapsed, Err: err})
 	return x.beginRollback(ctx, p.Name(), &cause)
 }

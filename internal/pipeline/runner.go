@@ -176,6 +176,14 @@ func (r *Runner) release(ctx context.Context, lease tenancy.Lease) error {
 	return r.Journal.ReleaseLease(ctx, lease)
 }
 
+// renew asks for ttl more. An answer that takes longer than the next try is due
+// counts as none: a master that hangs must not keep a worker believing.
+func (r *Runner) renew(ctx context.Context, lease tenancy.Lease, ttl time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, ttl/4)
+	defer cancel()
+	return r.Journal.RenewLease(ctx, lease, ttl)
+}
+
 // keepLease renews the lease until stop is called. The context it returns ends
 // with CodeLeaseLost as its cause when another worker has the job, or when the
 // lease could not be renewed for so long that another may have it.
@@ -194,14 +202,14 @@ func (r *Runner) keepLease(ctx context.Context, lease tenancy.Lease, ttl time.Du
 			case <-tick.C:
 			}
 			asked := time.Now()
-			err := r.Journal.RenewLease(held, lease, ttl)
+			err := r.renew(held, lease, ttl)
 			switch {
 			case err == nil:
 				renewed = asked
 			case tenancy.CodeOf(err) == tenancy.CodeLeaseLost:
 				cancel(err)
 				return
-			case time.Since(renewed) > ttl:
+			case time.Since(renewed) > ttl-ttl/4: // before the next try, the lease has run out
 				cancel(tenancy.Wrap(tenancy.CodeLeaseLost, err, "The lease could not be renewed in time."))
 				return
 			}

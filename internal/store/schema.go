@@ -7,10 +7,12 @@ import (
 	"io/fs"
 
 	"github.com/golang-migrate/migrate/v4"
+	"github.com/golang-migrate/migrate/v4/database"
 	migratepgx "github.com/golang-migrate/migrate/v4/database/pgx/v5"
 	"github.com/golang-migrate/migrate/v4/source/iofs"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 
 	"github.com/tenantry/tenantry/internal/tenancy"
@@ -22,9 +24,9 @@ const schemaTable = "tenantry_schema_migrations"
 // Migrate brings master to this build's schema and returns its version. Two at
 // once wait for each other. It fails when a migration was left half applied.
 func Migrate(ctx context.Context, databaseURL string) (version uint, err error) {
-	cfg, err := pgx.ParseConfig(databaseURL)
+	cfg, err := connConfig(databaseURL)
 	if err != nil {
-		return 0, errors.New("cannot use DATABASE_URL: it is no valid postgres:// URL")
+		return 0, err
 	}
 	cfg.RuntimeParams["lock_timeout"] = "15s"
 	db := stdlib.OpenDB(*cfg)
@@ -46,10 +48,40 @@ func Migrate(ctx context.Context, databaseURL string) (version uint, err error) 
 	}
 	defer m.Close()
 	if err := m.Up(); err != nil && !errors.Is(err, migrate.ErrNoChange) {
-		return 0, fmt.Errorf("cannot migrate the master database: %w", err)
+		return 0, migrationFailure(err)
 	}
 	version, _, err = m.Version()
 	return version, err
+}
+
+// migrationFailure says what went wrong without the SQL that golang-migrate puts
+// into its errors.
+func migrationFailure(err error) error {
+	if dirty, ok := errors.AsType[migrate.ErrDirty](err); ok {
+		return halfApplied(uint(dirty.Version))
+	}
+	if failed, ok := errors.AsType[database.Error](err); ok {
+		if pg, ok := errors.AsType[*pgconn.PgError](failed.OrigErr); ok {
+			return tenancy.Wrap(tenancy.CodeMigrationsFailed, err, fmt.Sprintf(
+				"A migration of the master database failed: %s %s: %s", pg.Severity, pg.Code, pg.Message))
+		}
+	}
+	return classify(err)
+}
+
+func halfApplied(version uint) error {
+	return tenancy.Errorf(tenancy.CodeDependencyUnavailable,
+		"Migration %d of the master database was left half applied; see docs/operations.md.", version)
+}
+
+// connConfig parses DATABASE_URL as Open does, so that what is meant for the
+// pool, such as pool_max_conns, is understood here too.
+func connConfig(databaseURL string) (*pgx.ConnConfig, error) {
+	cfg, err := pgxpool.ParseConfig(databaseURL)
+	if err != nil {
+		return nil, errors.New("cannot use DATABASE_URL: it is no valid postgres:// URL")
+	}
+	return cfg.ConnConfig, nil
 }
 
 // CheckSchema fails unless master has at least the schema this build needs, and
@@ -72,8 +104,7 @@ func (s *Store) CheckSchema(ctx context.Context) error {
 	case err != nil:
 		return classify(err)
 	case dirty:
-		return tenancy.Errorf(tenancy.CodeDependencyUnavailable,
-			"Migration %d of the master database was left half applied; see docs/operations.md.", have)
+		return halfApplied(have)
 	case have < want:
 		return tenancy.Errorf(tenancy.CodeDependencyUnavailable,
 			"The master database has schema version %d and this build needs %d; run `tenantctl migrate` first.", have, want)
@@ -104,7 +135,11 @@ func latestVersion() (uint, error) {
 // and tenantctl need, and no more: it owns nothing, and in the audit trail it
 // may only add and read.
 func GrantTo(ctx context.Context, databaseURL, role string) error {
-	conn, err := pgx.Connect(ctx, databaseURL)
+	cfg, err := connConfig(databaseURL)
+	if err != nil {
+		return err
+	}
+	conn, err := pgx.ConnectConfig(ctx, cfg)
 	if err != nil {
 		return classify(err)
 	}

@@ -56,7 +56,11 @@ func result(id tenancy.JobID, err error) error {
 		return nil
 	}
 	if d, ok := errors.AsType[delayed](err); ok {
-		return &comeBack{id: id, code: tenancy.CodeOf(err), after: d.RetryAfter()}
+		back := &comeBack{id: id, code: "GIVEN_BACK", after: d.RetryAfter()}
+		if e, ok := errors.AsType[*tenancy.Error](err); ok {
+			back.code = e.Code
+		}
+		return back
 	}
 	switch code := tenancy.CodeOf(err); code {
 	case tenancy.CodeJobBusy, tenancy.CodeLeaseLost, tenancy.CodeJobSettled:
@@ -90,7 +94,8 @@ func (h *jobHandler) settled(ctx context.Context, id tenancy.JobID) error {
 }
 
 // comeBack is the error of a task that is due again. It says nothing but the
-// code, since it is kept in Redis.
+// code, since it is kept in Redis; that of a job which a stopping worker gave
+// back is none of ours.
 type comeBack struct {
 	id    tenancy.JobID
 	code  tenancy.Code

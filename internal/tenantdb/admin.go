@@ -2,6 +2,7 @@ package tenantdb
 
 import (
 	"context"
+	"fmt"
 	"net/url"
 	"strconv"
 	"time"
@@ -53,7 +54,18 @@ func (s *Servers) acquire(ctx context.Context, server tenancy.DBServer) (*pgxpoo
 			conn, err = pool.Acquire(ctx)
 		}
 	}
+	if refused(err) {
+		return nil, nil, tenancy.Wrap(tenancy.CodeAdminConnUnresolved, err, fmt.Sprintf(
+			"Server %s refuses the admin URL in secret %s: Postgres answered %s.", server.Name, server.AdminSecretRef, pgerr.State(err)))
+	}
 	return conn, pool, failed(ctx, err, "cannot connect to the maintenance database"+on(server))
+}
+
+// refused reports whether a server will not let the admin in: wrong user,
+// password or database, or no right to connect. No later try helps.
+func refused(err error) bool {
+	state := pgerr.State(err)
+	return pgerr.IsAuthFailure(err) || state == pgerr.InvalidCatalogName || state == pgerr.InsufficientPrivilege
 }
 
 // pool returns the known pool of the server, or resolves its admin URL.

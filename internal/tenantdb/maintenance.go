@@ -56,8 +56,9 @@ func openMaintenance(ctx context.Context, conn *pgx.Conn) ([]string, error) {
 
 func (w *work) warnOnce(message string, args ...any) {
 	w.mu.Lock()
-	seen := w.warned[w.server.ID]
-	w.warned[w.server.ID] = true
+	about := warning{w.server.ID, message}
+	seen := w.warned[about]
+	w.warned[about] = true
 	w.mu.Unlock()
 	if !seen {
 		w.cfg.Log.Warn(message, args...)

@@ -55,7 +55,13 @@ type Servers struct {
 	mu      sync.Mutex
 	pools   map[tenancy.ServerID]*adminPool
 	closing sync.WaitGroup // pools that wait for their last user
-	warned  map[tenancy.ServerID]bool
+	warned  map[warning]bool
+}
+
+// warning is something that is said once of a server.
+type warning struct {
+	server  tenancy.ServerID
+	message string
 }
 
 // New returns Servers. It reads the migration sets and fails if a file of one
@@ -78,7 +84,7 @@ func New(cfg Config) (*Servers, error) {
 		cfg:    cfg,
 		sets:   []migrationSet{{label: "built-in", files: tenantmigrations.FS, table: builtinTable}},
 		pools:  map[tenancy.ServerID]*adminPool{},
-		warned: map[tenancy.ServerID]bool{},
+		warned: map[warning]bool{},
 	}
 	if cfg.AppMigrations != nil {
 		s.sets = append(s.sets, migrationSet{label: "application's", files: cfg.AppMigrations, table: appTable})
