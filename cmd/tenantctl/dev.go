@@ -58,7 +58,7 @@ alone. Ctrl-C ends it all.`,
 			return c.runDev(cmd.Context(), cfg, o)
 		},
 	}
-	c.configFlags(cmd, "TENANT_MIGRATIONS")
+	c.configFlags(cmd, "TENANT_MIGRATIONS", "BACKUP_DIR", "RESERVED_SLUGS")
 	cmd.Flags().StringVar(&o.addr, "addr", "127.0.0.1:8080", "where the api listens")
 	cmd.Flags().StringVar(&o.dataDir, "data-dir", "", "where everything is kept between runs; empty keeps nothing")
 	cmd.Flags().IntVar(&o.workers, "workers", 1, "how many workers to run")

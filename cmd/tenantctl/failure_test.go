@@ -244,3 +244,51 @@ func TestNoVaultMeansNoProvisioning(t *testing.T) {
 		t.Errorf("%d %v", a.status, a.body)
 	}
 }
+
+// A dead letter, mended and run again in Asynqmon, completes.
+func TestRunInAsynqmon(t *testing.T) {
+	t.Parallel()
+	dir := migrations(t, map[string]string{"1_broken.up.sql": `SELECT 1 FROM nowhere;`})
+	p := startPlane(t, 1, map[string]string{"TENANT_MIGRATIONS": dir})
+	id := p.submit(t, request("acme"))
+	p.wantFailed(t, p.settle(t, id, 60*time.Second), "E_MIGRATIONS_FAILED")
+
+	const archived = "/monitoring/api/queues/provision/archived_tasks"
+	var task map[string]any
+	eventually(t, 10*time.Second, "the task is archived", func() bool {
+		tasks, _ := p.call(t, http.MethodGet, archived, nil).body["tasks"].([]any)
+		if len(tasks) == 0 {
+			return false
+		}
+		task = tasks[0].(map[string]any)
+		return true
+	})
+	if said := fmt.Sprint(task["error_message"]); !strings.HasPrefix(said, "E_MIGRATIONS_FAILED: job "+id) || strings.Contains(said, "nowhere") {
+		t.Errorf("the dead letter says %q", said)
+	}
+	runTask := fmt.Sprintf("%s/%s:run", archived, task["id"])
+	for _, u := range p.Users[1:] { // support and read-only may look, not touch
+		if a := p.call(t, http.MethodGet, archived, nil, "Authorization", "Bearer "+u.APIToken); a.status != http.StatusOK {
+			t.Errorf("%s: %d", u.Role, a.status)
+		}
+		if a := p.call(t, http.MethodPost, runTask, nil, "Authorization", "Bearer "+u.APIToken); a.status != http.StatusForbidden {
+			t.Errorf("%s: %d", u.Role, a.status)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "1_broken.up.sql"), []byte(`CREATE TABLE mended ();`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if a := p.call(t, http.MethodPost, runTask, nil); a.status != http.StatusNoContent && a.status != http.StatusOK {
+		t.Fatalf("Run gave %d", a.status)
+	}
+	eventually(t, 30*time.Second, "the job completes", func() bool {
+		a := p.call(t, http.MethodGet, "/platform/jobs/"+id, nil)
+		return a.text("status") == "complete" && a.text("attempt") == "2"
+	})
+	if got := p.exists(t, "acme"); got != everything {
+		t.Error(got)
+	}
+	if n := queryOne[int](t, p.DatabaseURL, `SELECT count(*) FROM identity.tenant_audit WHERE event_type = 'QUEUE_OPERATION' AND platform_user_id IS NOT NULL`); n != 1 {
+		t.Errorf("%d queue operations are audited", n)
+	}
+}

@@ -92,7 +92,7 @@ authorised, 5 not found, 6 a dependency is unavailable, 130 interrupted.`,
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
 		c.provisionTenant(), c.runJob(), c.retryJob(), c.getJob(), c.listJobs(),
-		c.listTenants(), c.tenantStatus(),
+		c.listTenants(), c.tenantStatus(), c.offboardTenant(),
 		c.listServers(), c.addServer(), c.updateServer(),
 		c.bootstrapAdmin(), c.createAPIToken(), c.verifyAudit(),
 		c.migrate(), c.dev(), c.version(), c.reference(root),

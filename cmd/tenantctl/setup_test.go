@@ -19,6 +19,7 @@ import (
 
 	"github.com/tenantry/tenantry/internal/devplane"
 	"github.com/tenantry/tenantry/internal/secrets"
+	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
 // These tests are end to end: a whole plane of `tenantctl dev`, reached only
@@ -219,10 +220,18 @@ func (p *plane) ctl(t *testing.T, args ...string) (code int, stdout, stderr stri
 	var out, errs bytes.Buffer
 	env := map[string]string{
 		"DATABASE_URL": p.DatabaseURL, "KEY_VAULT_URL": p.KeyVaultURL, "KEY_VAULT_CA_FILE": p.KeyVaultCAFile,
-		"TENANT_MIGRATIONS": p.env["TENANT_MIGRATIONS"],
+		"TENANT_MIGRATIONS": p.env["TENANT_MIGRATIONS"], "BACKUP_DIR": p.env["BACKUP_DIR"],
 	}
 	code = run(t.Context(), args, func(name string) string { return env[name] }, &out, &errs)
 	return code, out.String(), errs.String()
+}
+
+// dropSecret removes a tenant's secret as if somebody had done so by hand.
+func (p *plane) dropSecret(t *testing.T, slug, tenantID string) {
+	t.Helper()
+	if _, err := p.vault.Drop(t.Context(), "tenant-db-"+slug, tenancy.Ownership{TenantID: tenancy.TenantID(tenantID)}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func queryOne[T any](t *testing.T, url, sql string, args ...any) T {

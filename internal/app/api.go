@@ -2,11 +2,14 @@ package app
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"time"
 
+	"github.com/hibiken/asynq"
+	"github.com/hibiken/asynqmon"
 	"golang.org/x/sync/errgroup"
 
 	"github.com/tenantry/tenantry/internal/config"
@@ -45,6 +48,11 @@ func RunAPI(ctx context.Context, cfg config.Config, log *slog.Logger, listener n
 	defer control.Close()
 	relay = tasks.NewRelay(control.Store, redis, log)
 
+	monitoring, closeMonitoring, err := openMonitoring(cfg.RedisURL)
+	if err != nil {
+		return err
+	}
+	defer closeMonitoring()
 	handler, err := http.New(http.Config{
 		Jobs: control.Store, Tenants: control.Store, Servers: control.Store, Audit: control.Store,
 		Tokens:                apiTokens{control},
@@ -55,6 +63,8 @@ func RunAPI(ctx context.Context, cfg config.Config, log *slog.Logger, listener n
 		TrustedProxies:        cfg.TrustedProxies,
 		DocsURL:               docsURL(cfg),
 		Version:               Version,
+		Monitoring:            monitoring[readWrite],
+		MonitoringReadOnly:    monitoring[readOnly],
 		Log:                   log,
 	})
 	if err != nil {
@@ -67,6 +77,28 @@ func RunAPI(ctx context.Context, cfg config.Config, log *slog.Logger, listener n
 	g.Go(func() error { return m.serve(ctx, cfg.MetricsAddr, control.Store.Ping) })
 	log.Info("api ready", "addr", listener.Addr().String(), "provisioning", control.Vault != nil)
 	return g.Wait()
+}
+
+const (
+	readWrite = iota
+	readOnly
+)
+
+// openMonitoring returns Asynqmon, for those who may change the queues and for
+// those who may only look.
+func openMonitoring(redisURL string) (handlers [2]*asynqmon.HTTPHandler, closeAll func(), err error) {
+	opt, err := asynq.ParseRedisURI(redisURL)
+	if err != nil {
+		return handlers, nil, errors.New("cannot use REDIS_URL: it is no redis, rediss, redis-socket or redis-sentinel URL")
+	}
+	for i := range handlers {
+		handlers[i] = asynqmon.New(asynqmon.Options{RootPath: http.MonitoringPath, RedisConnOpt: opt, ReadOnly: i == readOnly})
+	}
+	return handlers, func() {
+		for _, h := range handlers {
+			_ = h.Close() // only idle connections
+		}
+	}, nil
 }
 
 // readiness is master alone: without Redis or the vault the api still accepts

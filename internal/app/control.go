@@ -33,6 +33,7 @@ type Control struct {
 	Tokens    auth.APITokens
 	Vault     *secrets.Vault
 	Databases *tenantdb.Servers
+	backupDir string
 	log       *slog.Logger
 }
 
@@ -43,7 +44,7 @@ func OpenControl(ctx context.Context, cfg config.Config, log *slog.Logger, wake 
 	if err != nil {
 		return nil, err
 	}
-	c := &Control{Store: st, Tokens: auth.APITokens{Store: st}, log: log}
+	c := &Control{Store: st, Tokens: auth.APITokens{Store: st}, backupDir: cfg.BackupDir, log: log}
 	if err := st.CheckSchema(ctx); err != nil {
 		c.Close()
 		return nil, err
@@ -112,6 +113,8 @@ func (c *Control) Runner(draining <-chan struct{}, observe func(pipeline.Event))
 		Plan: phases.Plan(phases.Deps{
 			Registry: c.Store, Databases: c.Databases, Secrets: c.Vault,
 			Choose: placement.Choose, NewPassword: tenantdb.NewPassword,
+		}, phases.OffboardDeps{
+			Registry: c.Store, Databases: c.Databases, Secrets: c.Vault, BackupDir: c.backupDir,
 		}),
 		Owner:    workerName(),
 		Draining: draining,

@@ -49,7 +49,9 @@ func RunWorker(ctx context.Context, cfg config.Config, log *slog.Logger, grace t
 		Redis: redis, Concurrency: cfg.WorkerConcurrency, Grace: grace,
 		Runner: runner, Jobs: control.Store, Ledger: control.Store, Relay: relay,
 		Invitations: control.Store, Admins: control.Databases, Mailer: mailer, TenantURL: cfg.TenantURL,
-		Draining: draining, Log: log,
+		// Without a place for the final dump nothing is purged by itself.
+		PurgeExpired: cfg.BackupDir != "",
+		Draining:     draining, Log: log,
 	})
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return worker.Run(ctx) })

@@ -29,6 +29,7 @@ type Config struct {
 	PublicURL         string     `env:"PUBLIC_URL"`
 	TenantURL         string     `env:"TENANT_URL"`
 	TenantMigrations  string     `env:"TENANT_MIGRATIONS"`
+	BackupDir         string     `env:"BACKUP_DIR"`
 	SMTPURL           string     `env:"SMTP_URL"`
 	MailFrom          string     `env:"MAIL_FROM"`
 	WorkerConcurrency int        `env:"WORKER_CONCURRENCY" envDefault:"10"`
@@ -150,7 +151,10 @@ func (c *Config) check() []error {
 	if c.TenantURL != "" && strings.Count(c.TenantURL, "{slug}") != 1 {
 		fault("TENANT_URL", "must contain {slug} once")
 	}
-	for name, path := range map[string]string{"KEY_VAULT_CA_FILE": c.KeyVaultCAFile, "TENANT_MIGRATIONS": c.TenantMigrations} {
+	paths := map[string]string{
+		"KEY_VAULT_CA_FILE": c.KeyVaultCAFile, "TENANT_MIGRATIONS": c.TenantMigrations, "BACKUP_DIR": c.BackupDir,
+	}
+	for name, path := range paths {
 		if path == "" {
 			continue
 		}
@@ -158,7 +162,7 @@ func (c *Config) check() []error {
 		switch {
 		case err != nil:
 			fault(name, "names nothing that can be read")
-		case info.IsDir() != (name == "TENANT_MIGRATIONS"):
+		case info.IsDir() == (name == "KEY_VAULT_CA_FILE"):
 			fault(name, "names a file where a directory is expected, or the other way round")
 		}
 	}

@@ -32,8 +32,10 @@ type fakePlatform struct {
 	token  tenancy.APIToken
 	next   string
 	fail   error
-	panics bool
-	users  map[string]tenancy.Principal
+	// auditFails is what AppendAudit answers.
+	auditFails error
+	panics     bool
+	users      map[string]tenancy.Principal
 
 	mu     sync.Mutex
 	calls  []call
@@ -123,7 +125,7 @@ func (f *fakePlatform) AppendAudit(_ context.Context, e tenancy.AuditEvent) erro
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.events = append(f.events, e)
-	return nil
+	return f.auditFails
 }
 
 func (f *fakePlatform) Authenticate(_ context.Context, token string) (tenancy.Principal, error) {

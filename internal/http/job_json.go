@@ -13,26 +13,28 @@ const pollAfterMs = 1500
 // jobJSON is a job as the contract shows it, and more. It leaves out the first
 // admin's address, which is nobody's business but the mail's.
 type jobJSON struct {
-	JobID           tenancy.JobID      `json:"jobId"`
-	Kind            tenancy.JobKind    `json:"kind"`
-	Status          tenancy.JobStatus  `json:"status"`
-	TenantID        tenancy.TenantID   `json:"tenantId"`
-	Slug            tenancy.Slug       `json:"slug"`
-	DisplayName     string             `json:"displayName"`
-	DBServer        *string            `json:"dbServer"`
-	DryRun          bool               `json:"dryRun"`
-	Phase           *tenancy.PhaseName `json:"phase"`
-	Attempt         int                `json:"attempt"`
-	Failures        int                `json:"failures"`
-	Phases          []phaseJSON        `json:"phases"`
-	Error           *jobErrorJSON      `json:"error"`
-	RequestedBy     requesterJSON      `json:"requestedBy"`
-	CancelRequested bool               `json:"cancelRequested"`
-	CreatedAt       time.Time          `json:"createdAt"`
-	StartedAt       *time.Time         `json:"startedAt"`
-	FinishedAt      *time.Time         `json:"finishedAt"`
-	PollAfterMs     int                `json:"pollAfterMs"`
-	Version         int64              `json:"version"`
+	JobID       tenancy.JobID     `json:"jobId"`
+	Kind        tenancy.JobKind   `json:"kind"`
+	Status      tenancy.JobStatus `json:"status"`
+	TenantID    tenancy.TenantID  `json:"tenantId"`
+	Slug        tenancy.Slug      `json:"slug"`
+	DisplayName string            `json:"displayName"`
+	DBServer    *string           `json:"dbServer"`
+	DryRun      bool              `json:"dryRun"`
+	// Offboarding is what an offboard job is to do.
+	Offboarding     *tenancy.Offboarding `json:"offboarding,omitempty"`
+	Phase           *tenancy.PhaseName   `json:"phase"`
+	Attempt         int                  `json:"attempt"`
+	Failures        int                  `json:"failures"`
+	Phases          []phaseJSON          `json:"phases"`
+	Error           *jobErrorJSON        `json:"error"`
+	RequestedBy     requesterJSON        `json:"requestedBy"`
+	CancelRequested bool                 `json:"cancelRequested"`
+	CreatedAt       time.Time            `json:"createdAt"`
+	StartedAt       *time.Time           `json:"startedAt"`
+	FinishedAt      *time.Time           `json:"finishedAt"`
+	PollAfterMs     int                  `json:"pollAfterMs"`
+	Version         int64                `json:"version"`
 }
 
 type phaseJSON struct {
@@ -79,6 +81,9 @@ func (s *server) showJob(j tenancy.Job) jobJSON {
 		CancelRequested: j.CancelRequested,
 		CreatedAt:       j.CreatedAt.UTC(), StartedAt: utc(j.StartedAt), FinishedAt: utc(j.FinishedAt),
 		PollAfterMs: pollAfterMs, Version: j.Version,
+	}
+	if j.Kind == tenancy.KindOffboard {
+		shown.Offboarding = &j.Offboarding
 	}
 	for i, p := range j.Phases {
 		shown.Phases[i] = showPhase(p, j.Status.Settled())

@@ -38,7 +38,7 @@ func (s *server) listJobs(c *gin.Context) error {
 	q := query{c: c}
 	f := tenancy.JobFilter{
 		Status: tenancy.JobStatus(q.oneOf("status", func(v string) bool { return tenancy.JobStatus(v).Valid() })),
-		Kind:   tenancy.JobKind(q.oneOf("kind", func(v string) bool { return tenancy.JobKind(v) == tenancy.KindProvision })),
+		Kind:   tenancy.JobKind(q.oneOf("kind", func(v string) bool { return tenancy.JobKind(v).Valid() })),
 		Slug:   q.text("slug"),
 		Code:   tenancy.Code(q.oneOf("errorCode", func(v string) bool { return slices.Contains(tenancy.Codes(), tenancy.Code(v)) })),
 		Page:   q.page(),

@@ -36,6 +36,8 @@ func (s *server) routes() []route {
 		{"GET", "/platform/tenants", everyone, s.listTenants},
 		{"GET", "/platform/tenants/:slug", everyone, s.getTenant},
 		{"PATCH", "/platform/tenants/:slug", admin, s.changeTenant},
+		{"DELETE", "/platform/tenants/:slug", admin, s.offboardTenant},
+		{"POST", "/platform/tenants/:slug/readmission", admin, s.readmitTenant},
 		{"POST", "/platform/tenants/:slug/invitation", support, s.sendInvitation},
 
 		{"GET", "/platform/jobs", everyone, s.listJobs},
@@ -61,6 +63,16 @@ func (s *server) routes() []route {
 		{"GET", "/openapi.yaml", open, s.openAPI},
 		{"GET", "/docs/errors/:code", open, s.errorPage},
 	}
+}
+
+// monitoringRoutes lead to Asynqmon, which is a page and its own API and no part
+// of this one.
+func (s *server) monitoringRoutes() []route {
+	var routes []route
+	for _, method := range []string{"GET", "POST", "DELETE"} {
+		routes = append(routes, route{method, MonitoringPath + "/*path", everyone, s.monitoring})
+	}
+	return routes
 }
 
 func (s *server) serve(r route) gin.HandlerFunc {

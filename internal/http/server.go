@@ -46,6 +46,9 @@ type Config struct {
 	// own, as a relative reference.
 	DocsURL string
 	Version string
+	// Monitoring and MonitoringReadOnly are Asynqmon, rooted at MonitoringPath.
+	// Nil means that there is none.
+	Monitoring, MonitoringReadOnly http.Handler
 	// Log is where requests and causes go. Nil means nowhere.
 	Log *slog.Logger
 	// Now is the clock. Nil means the system's.
@@ -97,7 +100,7 @@ func (s *server) engine() (*gin.Engine, error) {
 		s.writeError(c, withStatus(http.StatusMethodNotAllowed,
 			tenancy.Errorf(tenancy.CodeInvalidRequest, "The method %s is not allowed here.", c.Request.Method)))
 	})
-	for _, r := range s.routes() {
+	for _, r := range append(s.routes(), s.monitoringRoutes()...) {
 		engine.Handle(r.method, r.path, s.serve(r))
 	}
 	return engine, nil

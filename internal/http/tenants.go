@@ -38,6 +38,7 @@ type tenantJSON struct {
 	DBSecretRef   *string              `json:"dbSecretRef"`
 	SchemaVersion *string              `json:"schemaVersion"`
 	JobID         *tenancy.JobID       `json:"jobId"`
+	PurgeAfter    *time.Time           `json:"purgeAfter"`
 	CreatedAt     time.Time            `json:"createdAt"`
 	UpdatedAt     time.Time            `json:"updatedAt"`
 }
@@ -47,7 +48,7 @@ func showTenant(t tenancy.Tenant) tenantJSON {
 	return tenantJSON{
 		TenantID: t.ID, Slug: t.Slug, DisplayName: t.DisplayName, Status: t.Status,
 		DBServer: orNull(t.ServerName), DBName: orNull(t.DatabaseName), DBSecretRef: orNull(t.SecretRef),
-		SchemaVersion: orNull(t.SchemaVersion), JobID: orNull(t.JobID),
+		SchemaVersion: orNull(t.SchemaVersion), JobID: orNull(t.JobID), PurgeAfter: utc(t.PurgeAfter),
 		CreatedAt: t.CreatedAt.UTC(), UpdatedAt: t.UpdatedAt.UTC(),
 	}
 }

@@ -139,7 +139,7 @@ func TestGetTenant(t *testing.T) {
 	a.tenant.DatabaseName, a.tenant.SecretRef, a.tenant.SchemaVersion = "tenant_acme", "tenant-db-acme", "7"
 	a.do(t, "readonly", "GET", "/platform/tenants/acme", "").wantStatus(200).
 		wantBody(`{"tenantId":"` + someTokenID + `","slug":"acme","displayName":"Acme Health","status":"active","dbServer":"pg-a",
-		"dbName":"tenant_acme","dbSecretRef":"tenant-db-acme","schemaVersion":"7","jobId":"` + someJobID + `",
+		"dbName":"tenant_acme","dbSecretRef":"tenant-db-acme","schemaVersion":"7","purgeAfter":null,"jobId":"` + someJobID + `",
 		"createdAt":"2026-01-31T12:00:00Z","updatedAt":"2026-01-31T12:00:00Z"}`)
 	a.wantCalls(t, call{"Tenant", []any{tenancy.Slug("acme")}})
 	for _, slug := range []string{"ACME", "a%00c", "acme%2Finvitation", "ab"} {

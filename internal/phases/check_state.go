@@ -79,7 +79,7 @@ func (p CheckState) checkOtherServers(ctx context.Context, slug tenancy.Slug, ho
 	if err != nil {
 		return nil, fmt.Errorf("cannot list the servers: %w", err)
 	}
-	ctx, cancel := context.WithTimeout(ctx, otherServerLimit)
+	limited, cancel := context.WithTimeout(ctx, otherServerLimit)
 	defer cancel()
 	var mu sync.Mutex
 	var wait sync.WaitGroup
@@ -88,7 +88,7 @@ func (p CheckState) checkOtherServers(ctx context.Context, slug tenancy.Slug, ho
 			continue
 		}
 		wait.Go(func() {
-			state, err := p.Databases.Inspect(ctx, s.DBServer, slug)
+			state, err := p.Databases.Inspect(limited, s.DBServer, slug)
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
@@ -99,6 +99,10 @@ func (p CheckState) checkOtherServers(ctx context.Context, slug tenancy.Slug, ho
 		})
 	}
 	wait.Wait()
+	if err := ctx.Err(); err != nil {
+		// The worker stops, or lost the job: nobody was asked in earnest.
+		return nil, fmt.Errorf("cannot look at the other servers: %w", err)
+	}
 	slices.Sort(unchecked)
 	slices.Sort(found.databases)
 	return unchecked, nil

@@ -37,10 +37,21 @@ func (p CreateDatabase) Do(ctx context.Context, run *pipeline.Run) error {
 	return nil
 }
 
-// Undo drops the database and the roles.
+// Undo drops the database and the roles. It leaves what is someone else's, and
+// fails with CodePartialState only if that keeps something of the tenant's own
+// from being dropped.
 func (p CreateDatabase) Undo(ctx context.Context, run *pipeline.Run) error {
 	slug := run.Job.Slug
-	if err := p.Databases.DropDatabase(ctx, *run.Job.Server, slug, run.Job.Ownership()); err != nil && notOurs(err) == nil {
+	err := p.Databases.DropDatabase(ctx, *run.Job.Server, slug, run.Job.Ownership())
+	if notOurs(err) != nil {
+		left, err2 := p.Databases.Inspect(ctx, *run.Job.Server, slug)
+		if err2 != nil {
+			err = err2
+		} else if tenant := run.Job.TenantID; left.DatabaseOwner.TenantID != tenant && left.RolesOwner.TenantID != tenant {
+			return nil
+		}
+	}
+	if err != nil {
 		return fmt.Errorf("cannot drop database %s: %w", slug.DatabaseName(), err)
 	}
 	return nil

@@ -56,9 +56,11 @@ type Deps struct {
 }
 
 // Plan lists the phases of a job.
-func Plan(d Deps) func(tenancy.Job) ([]pipeline.Phase, error) {
+func Plan(d Deps, o OffboardDeps) func(tenancy.Job) ([]pipeline.Phase, error) {
 	return func(job tenancy.Job) ([]pipeline.Phase, error) {
 		switch {
+		case job.Kind == tenancy.KindOffboard:
+			return Offboard(o, job.Offboarding), nil
 		case job.Kind != tenancy.KindProvision:
 			return nil, tenancy.Errorf(tenancy.CodeInternal, "This build does not know jobs of the kind %q.", job.Kind)
 		case job.DryRun:

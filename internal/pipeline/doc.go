@@ -34,6 +34,9 @@
 // the job to rolling_back: the phases that were started are undone in reverse,
 // the failing one included, because it may have had half its effect.
 //
+// An irreversible job, a purge, has nothing to undo with: it fails where it stands,
+// and a retry goes on from there.
+//
 // An Undo that fails is tried again for as long as it takes, with growing
 // delays; until then the job stays rolling_back and names what is left in its
 // residue. A job is failed only when nothing it made is left.

@@ -152,7 +152,7 @@ func (x *execution) rollback(ctx context.Context) error {
 	for i := len(x.phases) - 1; i >= 0; i-- {
 		p := x.phases[i]
 		rec := x.record(p.Name())
-		if !rec.Started() {
+		if !rec.Started() || x.run.Job.Irreversible() {
 			continue
 		}
 		if x.draining() {

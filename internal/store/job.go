@@ -18,7 +18,7 @@ const unsettled = `status IN ('queued', 'running', 'rolling_back')`
 // jobColumns is a whole job in one row: itself, its server and its phases, each
 // found by primary key.
 const jobColumns = `
-	j.job_id, j.kind, j.status, j.tenant_id, j.slug, j.dry_run, j.display_name, j.admin_email, j.requested_server,
+	j.job_id, j.kind, j.status, j.tenant_id, j.slug, j.dry_run, j.display_name, j.admin_email, j.requested_server, j.options,
 	j.phase, j.attempt, j.failures, j.error_code, j.error_message, j.error_phase, j.rolled_back, j.residue,
 	coalesce(j.requested_by::text, ''), j.actor, j.request_id, j.cancel_requested,
 	j.created_at, j.started_at, j.finished_at, j.version,
@@ -34,7 +34,7 @@ func scanJob(row pgx.CollectableRow) (tenancy.Job, error) {
 	var j tenancy.Job
 	var e tenancy.JobError
 	var server, phases []byte
-	err := row.Scan(&j.ID, &j.Kind, &j.Status, &j.TenantID, &j.Slug, &j.DryRun, &j.DisplayName, &j.AdminEmail, &j.ServerName,
+	err := row.Scan(&j.ID, &j.Kind, &j.Status, &j.TenantID, &j.Slug, &j.DryRun, &j.DisplayName, &j.AdminEmail, &j.ServerName, &j.Offboarding,
 		&j.Phase, &j.Attempt, &j.Failures, &e.Code, &e.Message, &e.Phase, &e.RolledBack, &e.Residue,
 		&j.RequestedBy.UserID, &j.RequestedBy.Name, &j.RequestID, &j.CancelRequested,
 		&j.CreatedAt, &j.StartedAt, &j.FinishedAt, &j.Version, &server, &phases)

@@ -115,7 +115,8 @@ func (s *Store) SettleRollback(ctx context.Context, lease tenancy.Lease) error {
 		err := fencedRow(tx.QueryRow(ctx, `
 			UPDATE identity.job
 			SET status = CASE error_code WHEN '' THEN 'cancelled' ELSE 'failed' END,
-			    rolled_back = true, residue = '{}', finished_at = now(), lease_until = NULL, version = version + 1
+			    rolled_back = NOT coalesce((options->>'purge')::boolean, false),
+			    residue = '{}', finished_at = now(), lease_until = NULL, version = version + 1
 			WHERE `+held+` RETURNING job_id`, lease.JobID, lease.Epoch), &settled)
 		if err != nil {
 			return err
@@ -129,11 +130,21 @@ func (s *Store) SettleRollback(ctx context.Context, lease tenancy.Lease) error {
 			Actor: j.RequestedBy, JobID: j.ID, Details: map[string]any{"attempt": j.Attempt, "phase": j.Phase},
 		}
 		if j.Error != nil {
-			event.Type = tenancy.EventTenantProvisionFailed
+			event.Type = failureEvent(j)
 			event.Details = map[string]any{
-				"attempt": j.Attempt, "phase": j.Error.Phase, "code": j.Error.Code, "message": j.Error.Message, "rolledBack": true,
+				"attempt": j.Attempt, "phase": j.Error.Phase, "code": j.Error.Code, "message": j.Error.Message, "rolledBack": j.Error.RolledBack,
 			}
 		}
 		return appendAudit(ctx, tx, event)
 	})
+}
+
+func failureEvent(j tenancy.Job) tenancy.EventType {
+	switch {
+	case j.Kind == tenancy.KindProvision:
+		return tenancy.EventTenantProvisionFailed
+	case j.Offboarding.Purge:
+		return tenancy.EventTenantPurgeFailed
+	}
+	return tenancy.EventOffboardingFailed
 }

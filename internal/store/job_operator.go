@@ -8,7 +8,8 @@ import (
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
-// RetryJob begins a new attempt of a failed job, from its first phase. It fails
+// RetryJob begins a new attempt of a failed job: from its first phase or, if it is
+// irreversible, from the phase it failed in. It fails
 // with CodeJobInProgress if this job, or another one for the slug, is unsettled,
 // and with CodeConflict if the job is complete or cancelled.
 func (s *Store) RetryJob(ctx context.Context, id tenancy.JobID, actor tenancy.Actor) (tenancy.Job, error) {
@@ -35,7 +36,7 @@ func (s *Store) RetryJob(ctx context.Context, id tenancy.JobID, actor tenancy.Ac
 			UPDATE identity.job
 			SET status = 'queued', attempt = attempt + 1, failures = 0, phase = '', cancel_requested = false,
 			    error_code = '', error_message = '', error_phase = '', rolled_back = false, residue = '{}',
-			    db_server_id = NULL, capacity_reserved = false,
+			    db_server_id = CASE kind WHEN 'offboard' THEN db_server_id END, capacity_reserved = false,
 			    lease_until = NULL, lease_epoch = lease_epoch + 1, run_after = now(),
 			    started_at = NULL, finished_at = NULL, version = version + 1
 			WHERE job_id = $1 AND status = 'failed'`, id); err != nil {
@@ -48,7 +49,7 @@ func (s *Store) RetryJob(ctx context.Context, id tenancy.JobID, actor tenancy.Ac
 			UPDATE identity.job_phase
 			SET status = 'pending', started_at = NULL, finished_at = NULL, undone_at = NULL,
 			    detail = '{}', error_code = '', error_message = ''
-			WHERE job_id = $1`, id); err != nil {
+			WHERE job_id = $1 AND NOT ($2 AND status = 'done')`, id, j.Irreversible()); err != nil {
 			return err
 		}
 		if err := ring(ctx, tx, id, tenancy.QueueProvision); err != nil {
@@ -68,6 +69,9 @@ func (s *Store) RetryJob(ctx context.Context, id tenancy.JobID, actor tenancy.Ac
 func (s *Store) CancelJob(ctx context.Context, id tenancy.JobID, actor tenancy.Actor) (tenancy.Job, error) {
 	var cancelled tenancy.Job
 	err := s.operate(ctx, id, func(tx pgx.Tx, j tenancy.Job) error {
+		if j.Irreversible() && j.Status == tenancy.JobRunning {
+			return tenancy.Errorf(tenancy.CodeConflict, "A purge that has begun cannot be cancelled.")
+		}
 		if j.Status != tenancy.JobQueued && j.Status != tenancy.JobRunning {
 			return tenancy.Errorf(tenancy.CodeConflict, "The job is %s and can no longer be cancelled.", j.Status)
 		}

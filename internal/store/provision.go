@@ -58,20 +58,7 @@ func (s *Store) UnregisterTenant(ctx context.Context, lease tenancy.Lease) error
 // invitation is queued. A dry run only settles.
 func (s *Store) CompleteProvision(ctx context.Context, lease tenancy.Lease) error {
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
-		var id tenancy.JobID
-		err := fencedRow(tx.QueryRow(ctx, `
-			WITH job AS (
-				UPDATE identity.job SET status = 'complete', phase = 'complete', finished_at = now(),
-				       lease_until = NULL, version = version + 1
-				WHERE `+held+` RETURNING job_id),
-			done AS (
-				UPDATE identity.job_phase SET status = 'done', finished_at = now(), error_code = '', error_message = ''
-				WHERE job_id IN (SELECT job_id FROM job) AND name = 'complete')
-			SELECT job_id FROM job`, lease.JobID, lease.Epoch), &id)
-		if err != nil {
-			return err
-		}
-		j, err := job(ctx, tx, id)
+		j, err := completeJob(ctx, tx, lease)
 		if err != nil || j.DryRun {
 			return err
 		}
@@ -98,4 +85,22 @@ func (s *Store) CompleteProvision(ctx context.Context, lease tenancy.Lease) erro
 		s.wake()
 	}
 	return err
+}
+
+// completeJob settles the job within a transaction that makes its work visible.
+func completeJob(ctx context.Context, tx pgx.Tx, lease tenancy.Lease) (tenancy.Job, error) {
+	var id tenancy.JobID
+	err := fencedRow(tx.QueryRow(ctx, `
+		WITH job AS (
+			UPDATE identity.job SET status = 'complete', phase = 'complete', finished_at = now(),
+			       lease_until = NULL, version = version + 1
+			WHERE `+held+` RETURNING job_id),
+		done AS (
+			UPDATE identity.job_phase SET status = 'done', finished_at = now(), error_code = '', error_message = ''
+			WHERE job_id IN (SELECT job_id FROM job) AND name = 'complete')
+		SELECT job_id FROM job`, lease.JobID, lease.Epoch), &id)
+	if err != nil {
+		return tenancy.Job{}, err
+	}
+	return job(ctx, tx, id)
 }

@@ -13,21 +13,21 @@ import (
 // job has not registered them yet.
 const tenantRows = `(
 	SELECT t.tenant_id, t.slug, t.display_name, t.status, s.name AS server_name, t.db_name, t.db_secret_ref,
-	       t.schema_version, t.job_id, t.created_at, t.updated_at
+	       t.schema_version, t.job_id, t.purge_after, t.created_at, t.updated_at
 	FROM identity.tenant t JOIN identity.db_server s USING (db_server_id)
 	UNION ALL
-	SELECT j.tenant_id, j.slug, j.display_name, 'provisioning', coalesce(s.name, ''), '', '', '', j.job_id, j.created_at, j.created_at
+	SELECT j.tenant_id, j.slug, j.display_name, 'provisioning', coalesce(s.name, ''), '', '', '', j.job_id, NULL, j.created_at, j.created_at
 	FROM identity.job j LEFT JOIN identity.db_server s USING (db_server_id)
-	WHERE j.status IN ('queued', 'running', 'rolling_back') AND NOT j.dry_run
+	WHERE j.status IN ('queued', 'running', 'rolling_back') AND j.kind = 'provision' AND NOT j.dry_run
 	  AND NOT EXISTS (SELECT FROM identity.tenant t WHERE t.slug = j.slug)
 ) AS tenant`
 
 const tenantColumns = `tenant_id, slug, display_name, status, server_name, db_name, db_secret_ref,
-	schema_version, coalesce(job_id::text, ''), created_at, updated_at`
+	schema_version, coalesce(job_id::text, ''), purge_after, created_at, updated_at`
 
 func scanTenant(row pgx.CollectableRow) (t tenancy.Tenant, err error) {
 	err = row.Scan(&t.ID, &t.Slug, &t.DisplayName, &t.Status, &t.ServerName, &t.DatabaseName, &t.SecretRef,
-		&t.SchemaVersion, &t.JobID, &t.CreatedAt, &t.UpdatedAt)
+		&t.SchemaVersion, &t.JobID, &t.PurgeAfter, &t.CreatedAt, &t.UpdatedAt)
 	return t, err
 }
 

@@ -22,6 +22,9 @@ const (
 	// maxMailFailures is the number of failures at which a mail is given up: with
 	// mailBackoff, after about a day.
 	maxMailFailures = 30
+	// recordTimeout bounds writing down what became of a mail, which the end of
+	// the worker must not cut short.
+	recordTimeout = 2 * time.Second
 )
 
 // Invitations are the requests to mail an invitation, in master.
@@ -70,6 +73,9 @@ func (h *invitationHandler) handle(ctx context.Context, id tenancy.JobID) error 
 	}
 	log := h.log.With("jobId", id, "slug", inv.Slug, "invitationId", inv.ID)
 	sendErr := h.send(ctx, inv)
+	stopping := ctx.Err() != nil
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordTimeout)
+	defer cancel()
 	if sendErr == nil {
 		log.Info("invitation sent")
 		return h.recorded(id, h.invitations.InvitationSent(ctx, inv))
@@ -77,6 +83,14 @@ func (h *invitationHandler) handle(ctx context.Context, id tenancy.JobID) error 
 	// Only the code and the safe message are logged: a mail server likes to quote
 	// addresses.
 	e := tenancy.AsError(sendErr)
+	if stopping {
+		// Nobody refused anything, so another worker tries at once.
+		log.Info("invitation given back, because the worker stops")
+		if err := h.invitations.RetryInvitation(ctx, inv, "The worker stopped while it sent the mail.", 0); err != nil {
+			return h.recorded(id, err)
+		}
+		return &comeBack{id: id, code: e.Code}
+	}
 	if !e.Transient || inv.Failures+1 >= maxMailFailures {
 		log.Error("invitation given up", "code", e.Code, "reason", e.Message)
 		return h.recorded(id, h.invitations.InvitationFailed(ctx, inv, e.Message))
@@ -86,7 +100,9 @@ func (h *invitationHandler) handle(ctx context.Context, id tenancy.JobID) error 
 	if err := h.invitations.RetryInvitation(ctx, inv, e.Message, after); err != nil {
 		return h.recorded(id, err)
 	}
-	return &comeBack{id: id, code: e.Code, after: after}
+	// asynq rounds down to whole seconds, and a task that comes before its
+	// invitation is due finds nothing to send.
+	return &comeBack{id: id, code: e.Code, after: after + time.Second}
 }
 
 func (h *invitationHandler) send(ctx context.Context, inv tenancy.Invitation) error {

@@ -31,6 +31,9 @@ type Ledger interface {
 	RingStalled(ctx context.Context, j tenancy.StalledJob) (rung bool, err error)
 	RingStalledInvitations(ctx context.Context, grace time.Duration, limit int) (rung int, err error)
 	ForgetIdempotencyKeys(ctx context.Context, age time.Duration) error
+	// ExpiredTenants are offboarding tenants whose retention is over.
+	ExpiredTenants(ctx context.Context, limit int) ([]tenancy.Slug, error)
+	SubmitJob(ctx context.Context, n tenancy.NewJob) (tenancy.Job, error)
 }
 
 // reconciler rings again for what Redis lost, or what a dead worker left. One of
@@ -38,7 +41,9 @@ type Ledger interface {
 type reconciler struct {
 	ledger    Ledger
 	inspector *asynq.Inspector
-	log       *slog.Logger
+	// purge says whether expired tenants are purged.
+	purge bool
+	log   *slog.Logger
 }
 
 func (r *reconciler) run(ctx context.Context) {
@@ -82,7 +87,34 @@ func (r *reconciler) reconcile(ctx context.Context) error {
 	} else if n > 0 {
 		r.log.Info("rang again for stalled invitations", "count", n)
 	}
+	if err := r.purgeExpired(ctx); err != nil {
+		return err
+	}
 	return r.ledger.ForgetIdempotencyKeys(ctx, idempotencyTTL)
+}
+
+// purgeExpired submits a purge for each tenant whose retention is over.
+func (r *reconciler) purgeExpired(ctx context.Context) error {
+	if !r.purge {
+		return nil
+	}
+	expired, err := r.ledger.ExpiredTenants(ctx, reconcileBatch)
+	if err != nil {
+		return err
+	}
+	for _, slug := range expired {
+		job, err := r.ledger.SubmitJob(ctx, tenancy.NewJob{
+			Kind: tenancy.KindOffboard, Slug: slug, Offboarding: tenancy.Offboarding{Purge: true}, RequestedBy: tenancy.SystemActor,
+		})
+		if tenancy.CodeOf(err) == tenancy.CodeJobInProgress {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		r.log.Info("purging a tenant whose retention is over", "slug", slug, "jobId", job.ID)
+	}
+	return nil
 }
 
 // coming reports whether Redis will deliver the job's last doorbell by itself.

@@ -40,6 +40,8 @@ type WorkerConfig struct {
 	Admins      TenantAdmins
 	Mailer      Mailer
 	TenantURL   string
+	// PurgeExpired says that tenants whose retention is over are purged here.
+	PurgeExpired bool
 	// Draining is closed when the worker is told to stop; the Runner heeds it.
 	Draining chan struct{}
 	Log      *slog.Logger
@@ -67,7 +69,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	loops, stopLoops := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopLoops()
 	inspector := asynq.NewInspectorFromRedisClient(w.cfg.Redis)
-	rec := &reconciler{ledger: w.cfg.Ledger, inspector: inspector, log: w.cfg.Log}
+	rec := &reconciler{ledger: w.cfg.Ledger, inspector: inspector, purge: w.cfg.PurgeExpired, log: w.cfg.Log}
 	background.Go(func() { w.cfg.Relay.Run(loops) })
 	background.Go(func() { rec.run(loops) })
 
@@ -158,6 +160,7 @@ func (w *Worker) mux(work context.Context, inspector *asynq.Inspector) asynq.Han
 		})
 	}
 	handle(tenancy.TaskProvision, jobs.handle)
+	handle(tenancy.TaskOffboard, jobs.handle)
 	handle(tenancy.TaskInvitation, invitations.handle)
 	return mux
 }

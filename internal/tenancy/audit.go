@@ -9,6 +9,12 @@ type EventType string
 const (
 	EventTenantProvisioned     EventType = "TENANT_PROVISIONED"
 	EventTenantProvisionFailed EventType = "TENANT_PROVISION_FAILED"
+	EventOffboardingStarted    EventType = "TENANT_OFFBOARDING_STARTED"
+	EventOffboardingCancelled  EventType = "TENANT_OFFBOARDING_CANCELLED"
+	EventOffboardingFailed     EventType = "TENANT_OFFBOARDING_FAILED"
+	EventTenantPurged          EventType = "TENANT_PURGED"
+	EventTenantPurgeFailed     EventType = "TENANT_PURGE_FAILED"
+	EventQueueOperation        EventType = "QUEUE_OPERATION"
 	EventJobCancelled          EventType = "JOB_CANCELLED"
 	EventJobCancelRequested    EventType = "JOB_CANCEL_REQUESTED"
 	EventJobRetried            EventType = "JOB_RETRIED"

@@ -5,8 +5,55 @@ import "time"
 // JobKind is what a job does.
 type JobKind string
 
-// KindProvision makes a tenant.
-const KindProvision JobKind = "provision"
+// The kinds of jobs.
+const (
+	// KindProvision makes a tenant.
+	KindProvision JobKind = "provision"
+	// KindOffboard begins a tenant's end, takes that back, or purges a tenant.
+	KindOffboard JobKind = "offboard"
+)
+
+// Valid reports whether k is a known kind.
+func (k JobKind) Valid() bool { return k == KindProvision || k == KindOffboard }
+
+// Offboarding says what an offboard job is to do. At most one of Purge and
+// Cancel is set; neither means to begin the retention.
+type Offboarding struct {
+	// Purge removes database, roles, secret and master row for good.
+	Purge bool `json:"purge,omitempty"`
+	// Cancel brings an offboarding tenant back.
+	Cancel bool `json:"cancel,omitempty"`
+	// Now ends the application's sessions and lets it in no more; otherwise it
+	// may still read until the tenant is purged.
+	Now bool `json:"now,omitempty"`
+	// NoBackup purges without a final dump.
+	NoBackup bool `json:"noBackup,omitempty"`
+	// Adopt purges what cannot be shown to be the tenant's too.
+	Adopt bool `json:"adopt,omitempty"`
+	// RetentionDays is how long the data is kept; 0 means DefaultRetentionDays.
+	RetentionDays int `json:"retentionDays,omitempty"`
+}
+
+// DefaultRetentionDays is how long an offboarding tenant is kept (domain.md).
+const DefaultRetentionDays = 30
+
+// Access is what a tenant's application role may do in its database.
+type Access int
+
+// The levels of access.
+const (
+	AccessFull Access = iota
+	AccessReadOnly
+	// AccessNone: no new sessions, and those there are ended.
+	AccessNone
+)
+
+// Backup describes a final dump.
+type Backup struct {
+	File   string `json:"file"`
+	SHA256 string `json:"sha256"`
+	Bytes  int64  `json:"bytes"`
+}
 
 // JobStatus is where a job stands. internal/pipeline draws the transitions.
 type JobStatus string
@@ -47,6 +94,31 @@ const (
 	PhaseAdminSeeded       PhaseName = "admin_seeded"
 	PhaseComplete          PhaseName = "complete"
 )
+
+// The phases of offboarding.
+const (
+	PhaseRetentionStarted   PhaseName = "retention_started"
+	PhaseTenantReadmitted   PhaseName = "tenant_readmitted"
+	PhaseOwnershipProven    PhaseName = "ownership_proven"
+	PhaseBackupTaken        PhaseName = "backup_taken"
+	PhaseDatabaseDropped    PhaseName = "database_dropped"
+	PhaseSecretDeleted      PhaseName = "secret_deleted"
+	PhaseMasterUnregistered PhaseName = "master_unregistered"
+)
+
+// OffboardPhases lists the phases of an offboard job in their order.
+func OffboardPhases(o Offboarding) []PhaseName {
+	switch {
+	case o.Purge:
+		return []PhaseName{
+			PhaseOwnershipProven, PhaseBackupTaken, PhaseDatabaseDropped, PhaseSecretDeleted,
+			PhaseMasterUnregistered, PhaseComplete,
+		}
+	case o.Cancel:
+		return []PhaseName{PhaseTenantReadmitted, PhaseComplete}
+	}
+	return []PhaseName{PhaseRetentionStarted, PhaseComplete}
+}
 
 // ProvisionPhases lists the phases of a provision job in their order.
 func ProvisionPhases(dryRun bool) []PhaseName {
@@ -89,6 +161,8 @@ type Job struct {
 	ServerName string
 	// Server is where the tenant goes, once placement is resolved.
 	Server *DBServer
+	// Offboarding is what an offboard job is to do.
+	Offboarding Offboarding
 
 	Phase PhaseName
 	// Attempt counts from 1; an operator's retry begins the next.
@@ -159,13 +233,20 @@ func (j Job) AsSubmitted() Job {
 	return j
 }
 
-// NewJob is a request to provision a tenant.
+// Irreversible reports whether what the job did cannot be undone: such a job is
+// not rolled back when it fails, and a retry goes on where it stopped.
+func (j *Job) Irreversible() bool { return j.Kind == KindOffboard && j.Offboarding.Purge }
+
+// NewJob is a request to provision or, with KindOffboard, to offboard a tenant.
 type NewJob struct {
+	// Kind is KindProvision if empty.
+	Kind        JobKind
 	Slug        Slug
 	DisplayName string
 	AdminEmail  string
 	ServerName  string
 	DryRun      bool
+	Offboarding Offboarding
 	RequestedBy Actor
 	RequestID   string
 	// IdempotencyKey makes a repeated request answer with the first one's job;

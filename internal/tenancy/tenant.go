@@ -46,8 +46,10 @@ type Tenant struct {
 	SecretRef     string
 	SchemaVersion string
 	JobID         JobID // the job that provisioned it
-	CreatedAt     time.Time
-	UpdatedAt     time.Time
+	// PurgeAfter is when an offboarding tenant's retention ends.
+	PurgeAfter *time.Time
+	CreatedAt  time.Time
+	UpdatedAt  time.Time
 }
 
 // TenantFilter selects tenants for a list; zero fields select all.

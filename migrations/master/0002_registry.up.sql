@@ -26,6 +26,9 @@ CREATE TABLE identity.tenant (
     schema_version text NOT NULL DEFAULT '',
     -- the job that made it
     job_id         uuid,
+    -- while offboarding: what it was before, and when it may be purged
+    status_before  text NOT NULL DEFAULT '',
+    purge_after    timestamptz,
     created_at     timestamptz NOT NULL DEFAULT now(),
     updated_at     timestamptz NOT NULL DEFAULT now(),
     UNIQUE (db_server_id, db_name)

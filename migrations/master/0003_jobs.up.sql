@@ -1,6 +1,6 @@
 CREATE TABLE identity.job (
     job_id            uuid PRIMARY KEY,
-    kind              text NOT NULL CHECK (kind IN ('provision')),
+    kind              text NOT NULL CHECK (kind IN ('provision', 'offboard')),
     status            text NOT NULL
         CHECK (status IN ('queued', 'running', 'rolling_back', 'complete', 'failed', 'cancelled')),
     slug              text NOT NULL,
@@ -9,6 +9,8 @@ CREATE TABLE identity.job (
     admin_email       text NOT NULL,
     dry_run           boolean NOT NULL DEFAULT false,
     requested_server  text NOT NULL DEFAULT '',
+    -- what an offboard job is to do
+    options           jsonb NOT NULL DEFAULT '{}',
 
     -- placement: where the tenant goes, and whether this job still holds the place
     db_server_id      uuid REFERENCES identity.db_server,

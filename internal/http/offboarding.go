@@ -1,0 +1,95 @@
+package http
+
+import (
+	"github.com/gin-gonic/gin"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// maxRetentionDays is ten years.
+const maxRetentionDays = 3650
+
+// offboardRequest is the body of DELETE /platform/tenants/{slug}; all of it may
+// be left out.
+type offboardRequest struct {
+	Purge   bool   `json:"purge"`
+	Confirm string `json:"confirm"`
+	Now     bool   `json:"now"`
+	// Backup is nil unless said; a purge without it takes one.
+	Backup        *bool `json:"backup"`
+	Adopt         bool  `json:"adopt"`
+	RetentionDays *int  `json:"retentionDays"`
+}
+
+func (r offboardRequest) offboarding(slug tenancy.Slug) (tenancy.Offboarding, error) {
+	var f faults
+	o := tenancy.Offboarding{Purge: r.Purge, Now: r.Now, Adopt: r.Adopt, NoBackup: r.Backup != nil && !*r.Backup}
+	switch {
+	case r.Purge && r.Confirm != string(slug):
+		f.add("/confirm", faultInvalid, "To purge a tenant, repeat its slug here.")
+	case !r.Purge && r.Confirm != "" && r.Confirm != string(slug):
+		f.add("/confirm", faultInvalid, "This is another slug than the one in the path.")
+	}
+	if !r.Purge && (r.Adopt || r.Backup != nil) {
+		f.add("/purge", faultInvalid, "backup and adopt are for a purge only.")
+	}
+	if r.Purge && (r.Now || r.RetentionDays != nil) {
+		f.add("/purge", faultInvalid, "now and retentionDays are for offboarding without a purge only.")
+	}
+	if r.RetentionDays != nil {
+		if o.RetentionDays = *r.RetentionDays; o.RetentionDays < 1 || o.RetentionDays > maxRetentionDays {
+			f.add("/retentionDays", faultInvalid, "This must be from 1 to %d.", maxRetentionDays)
+		}
+	}
+	return o, f.err()
+}
+
+// offboardTenant serves DELETE /platform/tenants/{slug}: it begins the tenant's
+// retention or, on purge, its end. A slug without a master row can be purged of
+// what else there is.
+func (s *server) offboardTenant(c *gin.Context) error {
+	slug, err := slugOf(c)
+	if err != nil {
+		return err
+	}
+	var req offboardRequest
+	if c.Request.ContentLength != 0 {
+		if err := decode(c, &req); err != nil {
+			return err
+		}
+	}
+	o, err := req.offboarding(slug)
+	if err != nil {
+		return err
+	}
+	return s.submitOffboarding(c, slug, o)
+}
+
+// readmitTenant serves POST /platform/tenants/{slug}/readmission: it takes an
+// offboarding back.
+func (s *server) readmitTenant(c *gin.Context) error {
+	slug, err := slugOf(c)
+	if err != nil {
+		return err
+	}
+	return s.submitOffboarding(c, slug, tenancy.Offboarding{Cancel: true})
+}
+
+func (s *server) submitOffboarding(c *gin.Context, slug tenancy.Slug, o tenancy.Offboarding) error {
+	if err := s.requireProvisioning(); err != nil {
+		return err
+	}
+	var f faults
+	key := f.idempotencyKey(c)
+	if err := f.err(); err != nil {
+		return err
+	}
+	job, err := s.Jobs.SubmitJob(c.Request.Context(), tenancy.NewJob{
+		Kind: tenancy.KindOffboard, Slug: slug, Offboarding: o,
+		RequestedBy: actor(c), RequestID: exchangeOf(c).requestID, IdempotencyKey: key,
+	})
+	if err != nil {
+		return err
+	}
+	return s.writeAccepted(c, job)
+}
