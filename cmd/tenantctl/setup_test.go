@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -232,6 +234,30 @@ func (p *plane) dropSecret(t *testing.T, slug, tenantID string) {
 	if _, err := p.vault.Drop(t.Context(), "tenant-db-"+slug, tenancy.Ownership{TenantID: tenancy.TenantID(tenantID)}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// untagSecret takes the tags off a secret, as the portal lets one do.
+func (p *plane) untagSecret(t *testing.T, name string) {
+	t.Helper()
+	pem, err := os.ReadFile(p.KeyVaultCAFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	roots.AppendCertsFromPEM(pem)
+	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: roots}}}
+	defer client.CloseIdleConnections()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPatch, p.KeyVaultURL+"/secrets/"+name+"?api-version=7.5", strings.NewReader(`{"tags":{}}`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Authorization", "Bearer x")
+	req.Header.Set("Content-Type", "application/json")
+	resp, err := client.Do(req)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("%v %v", err, resp)
+	}
+	resp.Body.Close()
 }
 
 func queryOne[T any](t *testing.T, url, sql string, args ...any) T {

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
+	"github.com/tenantry/tenantry/internal/doctor"
 	"github.com/tenantry/tenantry/internal/pipeline"
 	"github.com/tenantry/tenantry/internal/store"
 	"github.com/tenantry/tenantry/internal/tenancy"
@@ -22,6 +23,7 @@ type metrics struct {
 	settled  *prometheus.CounterVec
 	retries  *prometheus.CounterVec
 	phases   *prometheus.HistogramVec
+	diverge  *prometheus.GaugeVec
 }
 
 func newMetrics() *metrics {
@@ -37,9 +39,12 @@ func newMetrics() *metrics {
 			Name: "tenantry_phase_seconds", Help: "Time of a phase's Do or Undo, by phase and outcome.",
 			Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 12),
 		}, []string{"phase", "outcome"}),
+		diverge: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "tenantry_divergences", Help: "What tenantctl doctor finds, by kind, when this worker looked last.",
+		}, []string{"kind"}),
 	}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.settled, m.retries, m.phases)
+		m.settled, m.retries, m.phases, m.diverge)
 	return m
 }
 
@@ -52,6 +57,18 @@ func (m *metrics) observe(e pipeline.Event) {
 		m.retries.WithLabelValues(string(e.Phase), string(tenancy.CodeOf(e.Err))).Inc()
 	case e.Status != tenancy.PhaseRunning:
 		m.phases.WithLabelValues(string(e.Phase), string(e.Status)).Observe(e.Elapsed.Seconds())
+	}
+}
+
+// diverged counts a doctor's findings. Every kind is set, so that what was mended
+// goes back to zero.
+func (m *metrics) diverged(findings []doctor.Finding) {
+	count := map[doctor.Kind]int{}
+	for _, f := range findings {
+		count[f.Kind]++
+	}
+	for _, kind := range doctor.Kinds() {
+		m.diverge.WithLabelValues(string(kind)).Set(float64(count[kind]))
 	}
 }
 

@@ -36,3 +36,47 @@ func (s DatabaseState) Empty() bool { return !s.Database && len(s.Roles) == 0 }
 func (s DatabaseState) BelongsTo(owner Ownership) bool {
 	return (!s.Database || s.DatabaseOwner == owner) && (len(s.Roles) == 0 || s.RolesOwner == owner)
 }
+
+// SurveyedDatabase is what exists under the names of one slug on one server.
+type SurveyedDatabase struct {
+	Slug Slug
+	DatabaseState
+	// Invalid: a DROP DATABASE was interrupted; only another one works.
+	Invalid bool
+	// Public says that any role of the server may connect.
+	Public bool
+	// AppBarred says that the application's role may not log in.
+	AppBarred bool
+}
+
+// SurveyedSecret is a live secret under a tenant's name.
+type SurveyedSecret struct {
+	Slug Slug
+	SecretState
+}
+
+// SurveyedTenant is a master row, as a survey needs it.
+type SurveyedTenant struct {
+	ID     TenantID
+	Slug   Slug
+	JobID  JobID
+	Status TenantStatus
+	Server DBServer
+}
+
+// SurveyedJob is the last job of a tenant id.
+type SurveyedJob struct {
+	ID       JobID
+	TenantID TenantID
+	Slug     Slug
+	Kind     JobKind
+	Status   JobStatus
+	// Purge says that it is an offboard job that purges.
+	Purge bool
+	// Reserved says that the job holds a place on a server.
+	Reserved bool
+	// Stalled says that the job has been due for minutes without a worker.
+	Stalled bool
+	// Residue is what could not be undone yet.
+	Residue []string
+}

@@ -52,6 +52,7 @@ CREATE INDEX job_unsettled ON identity.job (run_after)
     WHERE status IN ('queued', 'running', 'rolling_back');
 CREATE INDEX job_reservation ON identity.job (db_server_id) WHERE capacity_reserved;
 CREATE INDEX job_slug ON identity.job (slug, job_id);
+CREATE INDEX job_tenant ON identity.job (tenant_id, job_id);
 
 CREATE TABLE identity.job_phase (
     job_id        uuid NOT NULL REFERENCES identity.job,

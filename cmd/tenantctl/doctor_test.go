@@ -1,0 +1,144 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tenantry/tenantry/internal/doctor"
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// examine runs doctor and returns what it found, as "kind slug".
+func (p *plane) examine(t *testing.T, wantCode int, args ...string) []string {
+	t.Helper()
+	code, stdout, stderr := p.ctl(t, append([]string{"doctor", "-o", "json"}, args...)...)
+	var shown struct {
+		Healthy  bool
+		Findings []doctor.Finding
+	}
+	if err := json.Unmarshal([]byte(stdout), &shown); err != nil {
+		t.Fatalf("%v: %s %s", err, stdout, stderr)
+	}
+	if code != wantCode || shown.Healthy != (code == exitOK) {
+		t.Errorf("doctor %v: exit %d, healthy %v\n%s", args, code, shown.Healthy, stdout)
+	}
+	found := []string{}
+	for _, f := range shown.Findings {
+		if f.What == "" || f.Cause == "" || f.Fix == "" {
+			t.Errorf("a finding does not explain itself: %+v", f)
+		}
+		found = append(found, strings.TrimSpace(fmt.Sprintf("%s %s", f.Kind, f.Slug)))
+	}
+	slices.Sort(found)
+	return found
+}
+
+func TestDoctor(t *testing.T) {
+	t.Parallel()
+	p := startPlane(t, 0, nil)
+	pgA := p.DBServers[0].AdminURL
+	const jobColumns = `INSERT INTO identity.job (job_id, kind, status, slug, tenant_id, display_name, admin_email, actor, db_server_id, capacity_reserved, error_code, run_after)
+		SELECT '%s', 'provision', '%s', '%s', '%s', 'x', 'x@x.example', 'test', db_server_id, %v, '', now() - interval '1 hour' FROM identity.db_server WHERE name = 'pg-a'`
+	const failedJob, failedTenant = "01a00000-0000-7000-8000-00000000000a", "01a00000-0000-7000-8000-00000000000b"
+	mark := tenancy.Ownership{TenantID: failedTenant, JobID: failedJob}
+
+	p.provision(t, "well")
+	if got := p.examine(t, exitOK); len(got) != 0 {
+		t.Fatalf("a healthy plane has %v", got)
+	}
+
+	// Each is planted, found as that one and no other, and mended: by the doctor
+	// where that is safe, and otherwise by hand.
+	for _, test := range []struct {
+		want       string
+		plant      func()
+		safe       bool
+		mendByHand func()
+	}{
+		{want: "stale_reservation gone", safe: true, plant: func() {
+			p.exec(t, p.DatabaseURL, fmt.Sprintf(jobColumns, failedJob, "failed", "gone", failedTenant, true))
+		}},
+		{want: "leftover_database gone", safe: true, plant: func() {
+			for _, sql := range []string{"CREATE DATABASE tenant_gone", "COMMENT ON DATABASE tenant_gone IS '" + mark.String() + "'"} {
+				p.exec(t, pgA, sql)
+			}
+		}},
+		{want: "leftover_database gone", safe: true, plant: func() { // its roles alone
+			p.exec(t, pgA, "CREATE ROLE tenant_gone_app; COMMENT ON ROLE tenant_gone_app IS '"+mark.String()+"'")
+		}},
+		{want: "leftover_secret gone", safe: true, plant: func() {
+			if _, err := p.vault.Ensure(t.Context(), "tenant-db-gone", mark, func() (string, error) { return "x", nil }); err != nil {
+				t.Fatal(err)
+			}
+		}},
+		{want: "stalled_job waits", safe: true, plant: func() {
+			p.exec(t, p.DatabaseURL, fmt.Sprintf(jobColumns, "01a00000-0000-7000-8000-00000000000c", "queued", "waits", "01a00000-0000-7000-8000-00000000000d", false))
+		}},
+		{want: "unmarked_database well", safe: true, plant: func() {
+			p.exec(t, pgA, "COMMENT ON DATABASE tenant_well IS 'mine'")
+		}},
+		{want: "unmarked_database well", safe: true, plant: func() {
+			p.exec(t, pgA, "COMMENT ON ROLE tenant_well_app IS NULL")
+		}},
+		{want: "unmarked_secret well", safe: true, plant: func() { p.untagSecret(t, "tenant-db-well") }},
+		{want: "open_database well", safe: true, plant: func() {
+			p.exec(t, pgA, "GRANT CONNECT ON DATABASE tenant_well TO PUBLIC")
+		}},
+		{want: "barred_application well", safe: true, plant: func() {
+			p.exec(t, pgA, "ALTER ROLE tenant_well_app NOLOGIN")
+		}},
+		{want: "foreign_database other", plant: func() { p.exec(t, pgA, "CREATE DATABASE tenant_other") },
+			mendByHand: func() { p.exec(t, pgA, "DROP DATABASE tenant_other") }},
+		{want: "foreign_secret other", plant: func() {
+			if err := p.vault.Set(t.Context(), "tenant-db-other", "x"); err != nil {
+				t.Fatal(err)
+			}
+		}, mendByHand: func() { p.offboard(t, exitOK, "--slug", "other", "--purge", "--confirm", "other", "--adopt") }},
+		{want: "unregistered_database lost,unregistered_secret lost", plant: func() {
+			p.provision(t, "lost")
+			p.exec(t, p.DatabaseURL, `DELETE FROM identity.tenant WHERE slug = 'lost'`)
+		}, mendByHand: func() { p.offboard(t, exitOK, "--slug", "lost", "--purge", "--confirm", "lost", "--no-backup") }},
+		{want: "missing_database hole", plant: func() {
+			p.provision(t, "hole")
+			p.exec(t, pgA, "DROP DATABASE tenant_hole")
+		}, mendByHand: func() { p.offboard(t, exitOK, "--slug", "hole", "--purge", "--confirm", "hole", "--no-backup") }},
+		{want: "missing_secret void", plant: func() {
+			p.provision(t, "void")
+			p.dropSecret(t, "void", queryOne[string](t, p.DatabaseURL, `SELECT tenant_id FROM identity.tenant WHERE slug = 'void'`))
+		}, mendByHand: func() { p.offboard(t, exitOK, "--slug", "void", "--purge", "--confirm", "void", "--no-backup") }},
+		{want: "invalid_database well", plant: func() {
+			p.exec(t, pgA, "UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'tenant_well'")
+		}, mendByHand: func() { p.exec(t, pgA, "UPDATE pg_database SET datconnlimit = -1 WHERE datname = 'tenant_well'") }},
+		{want: "server_unreachable", plant: func() {
+			p.ctl(t, "add-db-server", "--name", "pg-away", "--host", "127.0.0.1", "--port", "1", "--admin-secret-ref", "no-such-secret")
+		}, mendByHand: func() { p.exec(t, p.DatabaseURL, `DELETE FROM identity.db_server WHERE name = 'pg-away'`) }},
+	} {
+		test.plant()
+		want := strings.Split(test.want, ",")
+		if diff := cmp.Diff(want, p.examine(t, exitJobFailed)); diff != "" {
+			t.Fatalf("planted %s: %s", test.want, diff)
+		}
+		if !test.safe {
+			if diff := cmp.Diff(want, p.examine(t, exitJobFailed, "--repair")); diff != "" {
+				t.Fatalf("repairing %s: %s", test.want, diff)
+			}
+			if diff := cmp.Diff(want, p.examine(t, exitJobFailed)); diff != "" {
+				t.Fatalf("a repair touched %s: %s", test.want, diff)
+			}
+			test.mendByHand()
+		} else {
+			p.examine(t, exitOK, "--repair")
+		}
+		if got := p.examine(t, exitOK); len(got) != 0 {
+			t.Fatalf("after mending %s: %v", test.want, got)
+		}
+	}
+	if got := p.exists(t, "well"); got != everything {
+		t.Errorf("the healthy tenant: %s", got)
+	}
+}

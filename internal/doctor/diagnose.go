@@ -1,0 +1,268 @@
+package doctor
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// diagnosis collects findings over what was observed.
+type diagnosis struct {
+	*Doctor
+	observed
+	tenantBySlug map[tenancy.Slug]tenancy.SurveyedTenant
+	jobByTenant  map[tenancy.TenantID]tenancy.SurveyedJob
+	// busy are the slugs a job is at work on: nothing of theirs is judged.
+	busy     map[tenancy.Slug]bool
+	findings []Finding
+}
+
+func (d *Doctor) diagnose(o observed) []Finding {
+	x := &diagnosis{
+		Doctor: d, observed: o,
+		tenantBySlug: map[tenancy.Slug]tenancy.SurveyedTenant{},
+		jobByTenant:  map[tenancy.TenantID]tenancy.SurveyedJob{},
+		busy:         map[tenancy.Slug]bool{},
+		findings:     []Finding{},
+	}
+	for _, t := range o.tenants {
+		x.tenantBySlug[t.Slug] = t
+	}
+	for _, j := range o.jobs {
+		x.jobByTenant[j.TenantID] = j
+		if !j.Status.Settled() {
+			x.busy[j.Slug] = true
+		}
+	}
+	x.checkJobs()
+	x.checkServers()
+	x.checkSecrets()
+	x.checkTenants()
+	return x.findings
+}
+
+func (x *diagnosis) add(f Finding) {
+	f.Safe = f.repair != nil
+	if f.Safe {
+		f.Fix = "tenantctl doctor --repair"
+	}
+	x.findings = append(x.findings, f)
+}
+
+func (x *diagnosis) checkJobs() {
+	for _, j := range x.jobs {
+		switch {
+		case j.Reserved && j.Status.Settled():
+			x.add(Finding{
+				Kind: StaleReservation, Slug: j.Slug, What: fmt.Sprintf("job %s is %s and still holds a place", j.ID, j.Status),
+				Cause:  "master was changed by hand, or restored from a backup",
+				repair: func(ctx context.Context) error { return x.Registry.FreeStaleReservation(ctx, j.ID) },
+			})
+		case len(j.Residue) > 0:
+			x.add(Finding{
+				Kind: StuckRollback, Slug: j.Slug, What: fmt.Sprintf("job %s cannot be undone yet; left behind: %s", j.ID, strings.Join(j.Residue, ", ")),
+				Cause: "a server or the vault refuses or does not answer; it is tried again by itself",
+				Fix:   "tenantctl get-job " + string(j.ID),
+			})
+		case j.Stalled:
+			x.add(Finding{
+				Kind: StalledJob, Slug: j.Slug, What: fmt.Sprintf("job %s is %s and no worker has taken it", j.ID, j.Status),
+				Cause:  "no worker runs, or none can reach master or Redis",
+				repair: func(ctx context.Context) error { return x.Registry.RingJob(ctx, j.ID) },
+			})
+		}
+	}
+}
+
+func (x *diagnosis) checkServers() {
+	for _, s := range x.databases {
+		if s.err != nil {
+			x.add(Finding{
+				Kind: ServerUnreachable, Server: s.server.Name, What: "server " + s.server.Name + " cannot be looked at: " + tenancy.AsError(s.err).Message,
+				Cause: "it is down, or its admin secret " + s.server.AdminSecretRef + " is wrong",
+				Fix:   "tenantctl update-db-server --name " + s.server.Name + " --admin-secret-ref … or --active=false",
+			})
+			continue
+		}
+		for _, found := range s.found {
+			if !x.busy[found.Slug] {
+				x.checkDatabase(s.server, found)
+			}
+		}
+	}
+}
+
+func (x *diagnosis) checkDatabase(server tenancy.DBServer, found tenancy.SurveyedDatabase) {
+	t, registered := x.tenantBySlug[found.Slug]
+	if registered && t.Server.ID == server.ID {
+		x.checkRegisteredDatabase(t, found)
+		return
+	}
+	what := fmt.Sprintf("database %s on %s", found.Slug.DatabaseName(), server.Name)
+	owner := found.DatabaseOwner
+	if !found.Database {
+		what = fmt.Sprintf("role %s on %s", strings.Join(found.Roles, " and "), server.Name)
+		owner = found.RolesOwner
+	}
+	f := Finding{Slug: found.Slug, Server: server.Name, What: what + " has no master row"}
+	drop := func(ctx context.Context) error { return x.Databases.DropDatabase(ctx, server, found.Slug, owner) }
+	job, ours := x.jobByTenant[owner.TenantID]
+	switch {
+	case !ours:
+		f.Kind = ForeignDatabase
+		f.What = what + " has a tenant's name and cannot be shown to be ours"
+		f.Cause = "someone made it by hand, or it is another control plane's"
+		f.Fix = fmt.Sprintf("rename or drop it, or: tenantctl offboard-tenant --slug %s --purge --confirm %[1]s --adopt", found.Slug)
+	case neverLived(job):
+		f.Kind, f.repair = LeftoverDatabase, drop
+		f.Cause = fmt.Sprintf("job %s is %s and left it", job.ID, job.Status)
+	case found.Invalid:
+		f.Kind, f.repair = InvalidDatabase, drop
+		f.What = what + " is half dropped"
+		f.Cause = "a DROP DATABASE was interrupted; nothing can be read from it any more"
+	default:
+		f.Kind = UnregisteredDatabase
+		f.Cause = "the master row was removed by hand, or a purge was interrupted"
+		f.Fix = fmt.Sprintf("restore the master row, or: tenantctl offboard-tenant --slug %s --purge --confirm %[1]s", found.Slug)
+	}
+	x.add(f)
+}
+
+// neverLived reports whether what there is of a tenant holds nothing that anyone
+// may miss: its last job failed to make it, or was to purge it and did.
+func neverLived(job tenancy.SurveyedJob) bool {
+	failed := job.Kind == tenancy.KindProvision && (job.Status == tenancy.JobFailed || job.Status == tenancy.JobCancelled)
+	purged := job.Purge && job.Status == tenancy.JobComplete
+	return failed || purged
+}
+
+func (x *diagnosis) checkRegisteredDatabase(t tenancy.SurveyedTenant, found tenancy.SurveyedDatabase) {
+	owner := tenancy.Ownership{TenantID: t.ID, JobID: t.JobID}
+	f := Finding{Slug: t.Slug, Server: t.Server.Name}
+	name := fmt.Sprintf("database %s on %s", t.Slug.DatabaseName(), t.Server.Name)
+	if found.Database && found.Invalid {
+		f.Kind, f.What = InvalidDatabase, name+" is half dropped"
+		f.Cause = "a DROP DATABASE was interrupted; nothing can be read from it any more"
+		f.Fix = "restore it from a backup, or: " + purgeCommand(t.Slug)
+		x.add(f)
+		return
+	}
+	if found.Database && (found.DatabaseOwner.TenantID != t.ID || found.RolesOwner.TenantID != t.ID) && t.JobID != "" {
+		unmarked := f
+		unmarked.Kind, unmarked.What = UnmarkedDatabase, name+" or its roles do not carry the tenant's mark"
+		unmarked.Cause = "a COMMENT was removed or changed; nothing of the tenant can be changed or purged without it"
+		if found.DatabaseOwner.TenantID == "" || found.RolesOwner.TenantID == "" {
+			unmarked.repair = func(ctx context.Context) error { return x.Databases.Adopt(ctx, t.Server, t.Slug, owner) }
+		} else {
+			unmarked.Fix = "find out whose it is; then: " + purgeCommand(t.Slug) + " --adopt"
+		}
+		x.add(unmarked)
+		return
+	}
+	if found.Public {
+		open := f
+		open.Kind, open.What = OpenDatabase, name+" lets in any role of the server"
+		open.Cause = "someone granted CONNECT to PUBLIC"
+		open.repair = func(ctx context.Context) error { return x.Databases.ShutPublic(ctx, t.Server, t.Slug, owner) }
+		x.add(open)
+	}
+	if found.AppBarred && t.Status == tenancy.TenantActive {
+		barred := f
+		barred.Kind, barred.What = BarredApplication, "role "+t.Slug.AppRole()+" on "+t.Server.Name+" may not log in although the tenant is active"
+		barred.Cause = "someone set NOLOGIN, or an offboarding was taken back in master alone"
+		barred.repair = func(ctx context.Context) error {
+			return x.Databases.SetAccess(ctx, t.Server, t.Slug, owner, tenancy.AccessFull)
+		}
+		x.add(barred)
+	}
+}
+
+func purgeCommand(slug tenancy.Slug) string {
+	return fmt.Sprintf("tenantctl offboard-tenant --slug %s --purge --confirm %[1]s", slug)
+}
+
+func (x *diagnosis) checkSecrets() {
+	if x.secretsErr != nil {
+		x.add(Finding{
+			Kind: VaultUnlistable, What: "the vault cannot be listed: " + tenancy.AsError(x.secretsErr).Message,
+			Cause: "it is down, or we may not list secrets", Fix: "grant the permission to list secrets",
+		})
+		return
+	}
+	for _, s := range x.secrets {
+		if !s.Exists || x.busy[s.Slug] {
+			continue
+		}
+		t, registered := x.tenantBySlug[s.Slug]
+		if registered && s.Owner.TenantID == t.ID {
+			continue
+		}
+		name := s.Slug.SecretName()
+		f := Finding{Slug: s.Slug, What: "secret " + name + " has no master row"}
+		job, ours := x.jobByTenant[s.Owner.TenantID]
+		switch {
+		case registered && s.Owner.TenantID == "" && t.JobID != "":
+			owner := tenancy.Ownership{TenantID: t.ID, JobID: t.JobID}
+			f.Kind, f.What = UnmarkedSecret, "secret "+name+" does not carry the tenant's tags"
+			f.Cause = "it was set by hand, without the tags"
+			f.repair = func(ctx context.Context) error { return x.Secrets.Adopt(ctx, name, owner) }
+		case registered:
+			f.Kind, f.What = ForeignSecret, "secret "+name+" carries the tags of another tenant"
+			f.Cause = "it was set by hand, or by another control plane"
+			f.Fix = "find out whose it is; then: " + purgeCommand(s.Slug) + " --adopt"
+		case !ours:
+			f.Kind, f.What = ForeignSecret, "secret "+name+" has a tenant's name and cannot be shown to be ours"
+			f.Cause = "someone made it by hand, or it is another control plane's"
+			f.Fix = "delete it, or: " + purgeCommand(s.Slug) + " --adopt"
+		case neverLived(job):
+			f.Kind, f.Cause = LeftoverSecret, fmt.Sprintf("job %s is %s and left it", job.ID, job.Status)
+			f.repair = func(ctx context.Context) error { _, err := x.Secrets.Drop(ctx, name, s.Owner); return err }
+		default:
+			f.Kind, f.Cause = UnregisteredSecret, "the master row was removed by hand, or a purge was interrupted"
+			f.Fix = "restore the master row, or: " + purgeCommand(s.Slug)
+		}
+		x.add(f)
+	}
+}
+
+// checkTenants looks for what a master row promises and is not there.
+func (x *diagnosis) checkTenants() {
+	databases := map[tenancy.ServerID]map[tenancy.Slug]bool{}
+	for _, s := range x.databases {
+		if s.err != nil {
+			continue
+		}
+		there := map[tenancy.Slug]bool{}
+		for _, found := range s.found {
+			there[found.Slug] = found.Database
+		}
+		databases[s.server.ID] = there
+	}
+	secrets := map[tenancy.Slug]bool{}
+	for _, s := range x.secrets {
+		secrets[s.Slug] = s.Exists
+	}
+	for _, t := range x.tenants {
+		if x.busy[t.Slug] {
+			continue
+		}
+		if there, known := databases[t.Server.ID]; known && !there[t.Slug] {
+			x.add(Finding{
+				Kind: MissingDatabase, Slug: t.Slug, Server: t.Server.Name,
+				What:  fmt.Sprintf("tenant %s is %s and has no database on %s", t.Slug, t.Status, t.Server.Name),
+				Cause: "it was dropped by hand, or the server was restored from an older backup",
+				Fix:   "restore it from a backup, or: " + purgeCommand(t.Slug),
+			})
+		}
+		if x.secretsErr == nil && !secrets[t.Slug] {
+			x.add(Finding{
+				Kind: MissingSecret, Slug: t.Slug,
+				What:  fmt.Sprintf("tenant %s is %s and its secret %s is gone", t.Slug, t.Status, t.Slug.SecretName()),
+				Cause: "it was deleted by hand",
+				Fix:   "recover it in the vault, or: " + purgeCommand(t.Slug),
+			})
+		}
+	}
+}

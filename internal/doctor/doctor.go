@@ -1,0 +1,177 @@
+// Package doctor compares master, the tenant servers and the vault, and names
+// every divergence with its cause and what mends it. A repair does only what
+// cannot lose anything: it removes what failed jobs left, gives back places
+// nobody uses, marks again what lost its mark, and rings for jobs nobody works
+// on. What may hold a tenant's data is left to an operator.
+package doctor
+
+import (
+	"context"
+	"sync"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// Kind names a kind of divergence; docs/operations.md describes each.
+type Kind string
+
+// The kinds of divergence.
+const (
+	ServerUnreachable    Kind = "server_unreachable"
+	VaultUnlistable      Kind = "vault_unlistable"
+	StaleReservation     Kind = "stale_reservation"
+	StalledJob           Kind = "stalled_job"
+	StuckRollback        Kind = "stuck_rollback"
+	MissingDatabase      Kind = "missing_database"
+	MissingSecret        Kind = "missing_secret"
+	InvalidDatabase      Kind = "invalid_database"
+	LeftoverDatabase     Kind = "leftover_database"
+	LeftoverSecret       Kind = "leftover_secret"
+	UnregisteredDatabase Kind = "unregistered_database"
+	UnregisteredSecret   Kind = "unregistered_secret"
+	ForeignDatabase      Kind = "foreign_database"
+	ForeignSecret        Kind = "foreign_secret"
+	UnmarkedDatabase     Kind = "unmarked_database"
+	UnmarkedSecret       Kind = "unmarked_secret"
+	OpenDatabase         Kind = "open_database"
+	BarredApplication    Kind = "barred_application"
+)
+
+// Kinds lists every kind.
+func Kinds() []Kind {
+	return []Kind{
+		ServerUnreachable, VaultUnlistable, StaleReservation, StalledJob, StuckRollback, MissingDatabase, MissingSecret,
+		InvalidDatabase, LeftoverDatabase, LeftoverSecret, UnregisteredDatabase, UnregisteredSecret, ForeignDatabase,
+		ForeignSecret, UnmarkedDatabase, UnmarkedSecret, OpenDatabase, BarredApplication,
+	}
+}
+
+// Finding is one divergence.
+type Finding struct {
+	Kind   Kind         `json:"kind"`
+	Slug   tenancy.Slug `json:"slug,omitempty"`
+	Server string       `json:"server,omitempty"`
+	// What is off, why that may be, and the command that mends it.
+	What  string `json:"what"`
+	Cause string `json:"cause"`
+	Fix   string `json:"fix"`
+	// Safe says that Repair mends it.
+	Safe bool `json:"safe"`
+	// Repaired and RepairError say what became of a repair.
+	Repaired    bool   `json:"repaired"`
+	RepairError string `json:"repairError,omitempty"`
+
+	repair func(context.Context) error
+}
+
+// Registry is master.
+type Registry interface {
+	ListServers(ctx context.Context) ([]tenancy.ServerLoad, error)
+	SurveyTenants(ctx context.Context) ([]tenancy.SurveyedTenant, error)
+	SurveyJobs(ctx context.Context) ([]tenancy.SurveyedJob, error)
+	HasUnsettledJob(ctx context.Context, slug tenancy.Slug) (bool, error)
+	FreeStaleReservation(ctx context.Context, id tenancy.JobID) error
+	RingJob(ctx context.Context, id tenancy.JobID) error
+}
+
+// Databases are the tenant servers.
+type Databases interface {
+	Survey(ctx context.Context, server tenancy.DBServer) ([]tenancy.SurveyedDatabase, error)
+	DropDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership) error
+	Adopt(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership) error
+	ShutPublic(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership) error
+	SetAccess(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, access tenancy.Access) error
+}
+
+// Secrets is the vault.
+type Secrets interface {
+	Survey(ctx context.Context) ([]tenancy.SurveyedSecret, error)
+	Adopt(ctx context.Context, name string, owner tenancy.Ownership) error
+	Drop(ctx context.Context, name string, owner tenancy.Ownership) (purged bool, err error)
+}
+
+// Doctor looks and repairs.
+type Doctor struct {
+	Registry  Registry
+	Databases Databases
+	Secrets   Secrets
+}
+
+// Examine returns every divergence there is at this moment. Jobs go on
+// meanwhile: what a job under way is making or removing is not one. It fails only
+// if master does not answer; a server or a vault that does not is a finding.
+func (d *Doctor) Examine(ctx context.Context) ([]Finding, error) {
+	var o observed
+	var err error
+	servers, err := d.Registry.ListServers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	// The outside first: what appears there after master was read would look
+	// like nobody's.
+	o.databases = d.surveyServers(ctx, servers)
+	o.secrets, o.secretsErr = d.Secrets.Survey(ctx)
+	if o.tenants, err = d.Registry.SurveyTenants(ctx); err != nil {
+		return nil, err
+	}
+	if o.jobs, err = d.Registry.SurveyJobs(ctx); err != nil {
+		return nil, err
+	}
+	return d.diagnose(o), nil
+}
+
+// observed is the world at the time of an examination.
+type observed struct {
+	tenants    []tenancy.SurveyedTenant
+	jobs       []tenancy.SurveyedJob
+	databases  []serverSurvey
+	secrets    []tenancy.SurveyedSecret
+	secretsErr error
+}
+
+type serverSurvey struct {
+	server tenancy.DBServer
+	found  []tenancy.SurveyedDatabase
+	err    error
+}
+
+func (d *Doctor) surveyServers(ctx context.Context, servers []tenancy.ServerLoad) []serverSurvey {
+	surveys := make([]serverSurvey, len(servers))
+	var wait sync.WaitGroup
+	for i, s := range servers {
+		surveys[i].server = s.DBServer
+		wait.Go(func() { surveys[i].found, surveys[i].err = d.Databases.Survey(ctx, s.DBServer) })
+	}
+	wait.Wait()
+	return surveys
+}
+
+// Repair mends the findings that are safe to mend and notes on each what became
+// of it. A finding whose slug a job has taken up since is left alone.
+func (d *Doctor) Repair(ctx context.Context, findings []Finding) {
+	for i := range findings {
+		f := &findings[i]
+		if !f.Safe {
+			continue
+		}
+		err := d.repair(ctx, f)
+		if err != nil {
+			f.RepairError = tenancy.AsError(err).Message
+			continue
+		}
+		f.Repaired = true
+	}
+}
+
+func (d *Doctor) repair(ctx context.Context, f *Finding) error {
+	if f.Slug != "" && f.Kind != StalledJob {
+		busy, err := d.Registry.HasUnsettledJob(ctx, f.Slug)
+		if err != nil {
+			return err
+		}
+		if busy {
+			return tenancy.Errorf(tenancy.CodeJobInProgress, "A job for the slug %q is in progress.", f.Slug)
+		}
+	}
+	return f.repair(ctx)
+}
