@@ -92,8 +92,10 @@ func TestDoctor(t *testing.T) {
 		{want: "barred_application well", safe: true, plant: func() {
 			p.exec(t, pgA, "ALTER ROLE tenant_well_app NOLOGIN")
 		}},
-		{want: "foreign_database other", plant: func() { p.exec(t, pgA, "CREATE DATABASE tenant_other") },
-			mendByHand: func() { p.exec(t, pgA, "DROP DATABASE tenant_other") }},
+		{
+			want: "foreign_database other", plant: func() { p.exec(t, pgA, "CREATE DATABASE tenant_other") },
+			mendByHand: func() { p.exec(t, pgA, "DROP DATABASE tenant_other") },
+		},
 		{want: "foreign_secret other", plant: func() {
 			if err := p.vault.Set(t.Context(), "tenant-db-other", "x"); err != nil {
 				t.Fatal(err)
