@@ -8,7 +8,7 @@ LDFLAGS := -X github.com/tenantry/tenantry/internal/app.Version=$(VERSION)
 GOLANGCI_LINT_VERSION := v2.15.0
 
 # Packages whose tests need no server on this machine.
-QUICK := ./internal/auth ./internal/config ./internal/http/... ./internal/mail ./internal/phases ./internal/pgerr \
+QUICK := ./internal/auth ./internal/config ./internal/http/... ./internal/mail ./internal/pgerr \
 	./internal/pipeline ./internal/placement ./internal/secrets/... ./internal/tenancy ./cmd/vault-emulator
 
 .PHONY: help

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -145,7 +146,14 @@ func (w *Worker) mux(work context.Context, inspector *asynq.Inspector) asynq.Han
 	}
 	mux := asynq.NewServeMux()
 	handle := func(taskType string, handler func(context.Context, tenancy.JobID) error) {
-		mux.HandleFunc(taskType, func(ctx context.Context, t *asynq.Task) error {
+		mux.HandleFunc(taskType, func(ctx context.Context, t *asynq.Task) (err error) {
+			// asynq would put a panic's text into Redis.
+			defer func() {
+				if p := recover(); p != nil {
+					w.cfg.Log.Error("a task handler panicked", "task", taskType, "panic", p, "stack", string(debug.Stack()))
+					err = fmt.Errorf("%s: %w", tenancy.CodeInternal, asynq.SkipRetry)
+				}
+			}()
 			id, err := decodePayload(t)
 			if err != nil {
 				return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
