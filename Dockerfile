@@ -3,14 +3,15 @@
 #   docker build --target api --build-arg VERSION=1.2.3 -t tenantry/api:1.2.3 .
 
 FROM --platform=$BUILDPLATFORM golang:1.26-bookworm AS build
+ENV GOMODCACHE=/cache/modules GOCACHE=/cache/build
 WORKDIR /src
 COPY go.mod go.sum ./
-RUN --mount=type=cache,target=/go/pkg/mod go mod download
+RUN --mount=type=cache,target=/cache go mod download
 COPY . .
 ARG VERSION=dev
 ARG TARGETOS
 ARG TARGETARCH
-RUN --mount=type=cache,target=/go/pkg/mod --mount=type=cache,target=/root/.cache/go-build \
+RUN --mount=type=cache,target=/cache \
     CGO_ENABLED=0 GOOS=$TARGETOS GOARCH=$TARGETARCH go build -trimpath \
     -ldflags "-s -w -X github.com/tenantry/tenantry/internal/app.Version=$VERSION" \
     -o /out/ ./cmd/api ./cmd/worker ./cmd/tenantctl ./cmd/vault-emulator

@@ -35,7 +35,7 @@ func Listen(cfg config.Config) (net.Listener, error) {
 // away: what is accepted waits in the outbox.
 func RunAPI(ctx context.Context, cfg config.Config, log *slog.Logger, listener net.Listener) error {
 	defer listener.Close()
-	redis, err := tasks.OpenRedis(cfg.RedisURL)
+	redis, err := openRedis(cfg, log)
 	if err != nil {
 		return err
 	}

@@ -50,7 +50,7 @@ func examine(ctx context.Context, c *Control, m *metrics) {
 
 // RunWorker runs a worker until ctx ends.
 func RunWorker(ctx context.Context, cfg config.Config, log *slog.Logger, grace time.Duration) error {
-	redis, err := tasks.OpenRedis(cfg.RedisURL)
+	redis, err := openRedis(cfg, log)
 	if err != nil {
 		return err
 	}

@@ -104,6 +104,31 @@ func RedisServer(tb testing.TB) *Redis {
 	return s.redis
 }
 
+// templates are made once in a test binary, by server and name.
+var templates sync.Map // of string → func() error
+
+// NewPreparedDatabase makes a database for one test as a copy of a template that
+// prepare fills, once in a test binary for each name.
+func NewPreparedDatabase(tb testing.TB, p *Postgres, template string, prepare func(ctx context.Context, url string) error) string {
+	tb.Helper()
+	once, _ := templates.LoadOrStore(p.URL()+" "+template, sync.OnceValue(func() error {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		err := p.asSuperuser(ctx, func(ctx context.Context, conn *pgx.Conn) error {
+			_, err := conn.Exec(ctx, "CREATE DATABASE "+pgx.Identifier{template}.Sanitize()+" TEMPLATE template0")
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		return prepare(ctx, p.DatabaseURL(template))
+	}))
+	if err := once.(func() error)(); err != nil {
+		tb.Fatalf("cannot prepare the template %s: %v", template, err)
+	}
+	return NewDatabase(tb, p, template)
+}
+
 // NewDatabase makes a database for one test as a copy of template, which no
 // one may be connected to (empty: template0), and returns its URL as the
 // superuser. The database is dropped when the test ends.

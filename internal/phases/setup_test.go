@@ -12,15 +12,12 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
-	"net/url"
 	"os"
-	"sync"
 	"testing"
 	"testing/fstest"
 	"time"
 
 	"github.com/google/uuid"
-	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"go.uber.org/goleak"
 
@@ -66,7 +63,7 @@ var (
 func setup(t *testing.T, cfg emulator.Config) *world {
 	t.Helper()
 	w := &world{}
-	dsn := devplane.NewDatabase(t, devplane.Master(t), template(t))
+	dsn := devplane.NewPreparedDatabase(t, devplane.Master(t), "master_template", migrateMaster)
 	var err error
 	if w.Store, err = store.Open(t.Context(), dsn, nil); err != nil {
 		t.Fatal(err)
@@ -316,38 +313,6 @@ func (w *world) strangersVault(t *testing.T, method, path string, body any) {
 	}
 }
 
-var (
-	templateOnce sync.Once
-	errTemplate  error
-)
-
-// template returns the name of a database with the master schema, made once.
-func template(t *testing.T) string {
-	t.Helper()
-	const name = "master_template"
-	templateOnce.Do(func() {
-		ctx := context.Background()
-		admin := devplane.Master(t).URL()
-		conn, err := pgx.Connect(ctx, admin)
-		if err != nil {
-			errTemplate = err
-			return
-		}
-		defer conn.Close(ctx)
-		if _, err := conn.Exec(ctx, "CREATE DATABASE "+name+" TEMPLATE template0"); err != nil {
-			errTemplate = err
-			return
-		}
-		u, _ := url.Parse(admin)
-		u.Path = "/" + name
-		_, errTemplate = store.Migrate(ctx, u.String())
-	})
-	if errTemplate != nil {
-		t.Fatal(errTemplate)
-	}
-	return name
-}
-
 func pool(t *testing.T, dsn string) *pgxpool.Pool {
 	t.Helper()
 	p, err := pgxpool.New(t.Context(), dsn)
@@ -362,4 +327,10 @@ func randomHex(n int) string {
 	b := make([]byte, n)
 	_, _ = rand.Read(b)
 	return hex.EncodeToString(b)
+}
+
+// migrateMaster fills the template of the master databases.
+func migrateMaster(ctx context.Context, url string) error {
+	_, err := store.Migrate(ctx, url)
+	return err
 }

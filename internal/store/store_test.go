@@ -2,10 +2,8 @@ package store_test
 
 import (
 	"context"
-	"net/url"
 	"os"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/jackc/pgx/v5"
@@ -31,7 +29,7 @@ var operator = tenancy.Actor{Name: "os:tester@here"}
 func setup(t *testing.T) plane {
 	t.Helper()
 	ctx := t.Context()
-	dsn := devplane.NewDatabase(t, devplane.Master(t), template(t))
+	dsn := devplane.NewPreparedDatabase(t, devplane.Master(t), "master_template", migrateMaster)
 	s, err := store.Open(ctx, dsn, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -43,38 +41,6 @@ func setup(t *testing.T) plane {
 	}
 	t.Cleanup(func() { _ = conn.Close(context.Background()) })
 	return plane{Store: s, url: dsn, sql: conn}
-}
-
-var (
-	templateOnce sync.Once
-	errTemplate  error
-)
-
-// template returns the name of a database with the master schema, made once.
-func template(t *testing.T) string {
-	t.Helper()
-	const name = "master_template"
-	templateOnce.Do(func() {
-		ctx := context.Background()
-		admin := devplane.Master(t).URL()
-		conn, err := pgx.Connect(ctx, admin)
-		if err != nil {
-			errTemplate = err
-			return
-		}
-		defer conn.Close(ctx)
-		if _, err := conn.Exec(ctx, "CREATE DATABASE "+name+" TEMPLATE template0"); err != nil {
-			errTemplate = err
-			return
-		}
-		u, _ := url.Parse(admin)
-		u.Path = "/" + name
-		_, errTemplate = store.Migrate(ctx, u.String())
-	})
-	if errTemplate != nil {
-		t.Fatal(errTemplate)
-	}
-	return name
 }
 
 func (p plane) scan(t *testing.T, sql string, dest any, args ...any) {
@@ -112,4 +78,10 @@ func wantCode(t *testing.T, err error, code tenancy.Code) {
 	if got := tenancy.CodeOf(err); got != code {
 		t.Fatalf("got %q (%v), want %q", got, err, code)
 	}
+}
+
+// migrateMaster fills the template of the master databases.
+func migrateMaster(ctx context.Context, url string) error {
+	_, err := store.Migrate(ctx, url)
+	return err
 }

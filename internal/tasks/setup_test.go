@@ -58,7 +58,7 @@ func setup(t *testing.T) *bench {
 
 func setupOn(t *testing.T, redisURL string) *bench {
 	t.Helper()
-	dsn := devplane.NewDatabase(t, devplane.Master(t), template(t))
+	dsn := devplane.NewPreparedDatabase(t, devplane.Master(t), "master_template", migrateMaster)
 	b := &bench{redisURL: redisURL}
 	var err error
 	if b.Store, err = store.Open(t.Context(), dsn, b.woken); err != nil {
@@ -375,40 +375,14 @@ func eventually(t *testing.T, what string, ok func() bool) {
 	}
 }
 
-var (
-	templateOnce sync.Once
-	errTemplate  error
-)
-
-// template returns the name of a database with the master schema, made once.
-func template(t *testing.T) string {
-	t.Helper()
-	const name = "master_template"
-	templateOnce.Do(func() {
-		ctx := context.Background()
-		admin := devplane.Master(t).URL()
-		conn, err := pgx.Connect(ctx, admin)
-		if err != nil {
-			errTemplate = err
-			return
-		}
-		defer conn.Close(ctx)
-		if _, err := conn.Exec(ctx, "CREATE DATABASE "+name+" TEMPLATE template0"); err != nil {
-			errTemplate = err
-			return
-		}
-		u, _ := url.Parse(admin)
-		u.Path = "/" + name
-		_, errTemplate = store.Migrate(ctx, u.String())
-	})
-	if errTemplate != nil {
-		t.Fatal(errTemplate)
-	}
-	return name
-}
-
 func (idle) ExpiredTenants(context.Context, int) ([]tenancy.Slug, error) { return nil, nil }
 
 func (idle) SubmitJob(context.Context, tenancy.NewJob) (tenancy.Job, error) {
 	return tenancy.Job{}, nil
+}
+
+// migrateMaster fills the template of the master databases.
+func migrateMaster(ctx context.Context, url string) error {
+	_, err := store.Migrate(ctx, url)
+	return err
 }

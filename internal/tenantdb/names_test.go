@@ -15,11 +15,11 @@ import (
 func TestNamesFitPostgres(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
-		s := rapid.StringMatching(`[a-z][a-z0-9-]{2,39}`).Draw(t, "slug")
-		slug, err := tenancy.ParseSlug(s, nil)
-		if err != nil {
-			t.Skip(err)
-		}
+		s := rapid.StringMatching(`[a-z][a-z0-9-]{2,39}`).Filter(func(s string) bool {
+			_, err := tenancy.ParseSlug(s, nil)
+			return err == nil
+		}).Draw(t, "slug")
+		slug := tenancy.Slug(s)
 		for _, name := range []string{slug.DatabaseName(), slug.OwnerRole(), slug.AppRole()} {
 			if len(name) > 63 {
 				t.Fatalf("%s has %d bytes", name, len(name))
