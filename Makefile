@@ -28,6 +28,14 @@ test: deps ## run every test: real Postgres, real Redis, the race detector
 test-short: ## run the tests that need no server, without the race detector
 	go test $(QUICK)
 
+.PHONY: crash
+crash: deps ## kill workers at every point and look at what they leave
+	go test -tags crashpoints -run '^TestCrash' -count=1 -v -timeout 20m ./internal/crashtest
+
+.PHONY: soak
+soak: deps ## provision N=100 tenants under random faults; SEED=… repeats a run
+	SOAK_N=$(N) SOAK_SEED=$(SEED) go test -tags crashpoints -run '^TestSoak$$' -count=1 -v -timeout 2h ./internal/crashtest
+
 .PHONY: bench
 bench: deps ## measure what the product promises to be quick at
 	go run ./bench

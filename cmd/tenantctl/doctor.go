@@ -23,7 +23,7 @@ uses, marks that are gone, databases open to all, jobs nobody works on.
 Exits with 1 if something is off, and after a repair if something is left.`,
 		Args: exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			control, _, err := c.control(cmd, "KEY_VAULT_URL")
+			control, _, err := c.vaultControl(cmd)
 			if err != nil {
 				return err
 			}

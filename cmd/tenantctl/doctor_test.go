@@ -68,6 +68,23 @@ func TestDoctor(t *testing.T) {
 				p.exec(t, pgA, sql)
 			}
 		}},
+		{want: "leftover_database gone", plant: func() { // that somebody has used all the same
+			for _, sql := range []string{"CREATE DATABASE tenant_gone", "COMMENT ON DATABASE tenant_gone IS '" + mark.String() + "'"} {
+				p.exec(t, pgA, sql)
+			}
+			p.exec(t, strings.Replace(pgA, "/postgres?", "/tenant_gone?", 1), `CREATE SCHEMA identity; CREATE TABLE identity.invitations (accepted_at timestamptz);
+				CREATE TABLE identity.users (password_hash text); INSERT INTO identity.users VALUES ('x')`)
+		}, mendByHand: func() { p.exec(t, pgA, "DROP DATABASE tenant_gone") }},
+		{want: "unmarked_database well", plant: func() { // by another's mark
+			p.exec(t, pgA, "COMMENT ON ROLE tenant_well_app IS NULL")
+			p.exec(t, pgA, "COMMENT ON DATABASE tenant_well IS '"+mark.String()+"'")
+		}, mendByHand: func() {
+			p.exec(t, pgA, "COMMENT ON DATABASE tenant_well IS NULL")
+			p.examine(t, exitOK, "--repair")
+		}},
+		{want: "barred_application well", safe: true, plant: func() {
+			p.exec(t, pgA, "ALTER DATABASE tenant_well ALLOW_CONNECTIONS false")
+		}},
 		{want: "leftover_database gone", safe: true, plant: func() { // its roles alone
 			p.exec(t, pgA, "CREATE ROLE tenant_gone_app; COMMENT ON ROLE tenant_gone_app IS '"+mark.String()+"'")
 		}},

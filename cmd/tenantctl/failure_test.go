@@ -2,7 +2,6 @@ package main
 
 import (
 	"bytes"
-	"context"
 	"fmt"
 	"net/http"
 	"os"
@@ -233,15 +232,17 @@ func dumpRedis(t *testing.T, client *redis.Client) map[string]string {
 
 func TestNoVaultMeansNoProvisioning(t *testing.T) {
 	t.Parallel()
-	p := startPlane(t, 0, nil)
-	env := map[string]string{"DATABASE_URL": p.DatabaseURL}
-	var out, errs bytes.Buffer
-	args := []string{"provision-tenant", "--slug", "acme", "--display-name", "x", "--admin-email", "a@x.example"}
-	if code := run(context.WithoutCancel(t.Context()), args, func(name string) string { return env[name] }, &out, &errs); code != exitUsage && code != exitUnavailable {
-		t.Errorf("exit %d: %s", code, errs.String())
-	}
-	if a := p.call(t, http.MethodGet, "/platform/jobs", nil); a.status != 200 || len(a.body["items"].([]any)) != 0 {
-		t.Errorf("%d %v", a.status, a.body)
+	env := map[string]string{"DATABASE_URL": "postgres://nobody@127.0.0.1:1/x"}
+	for _, args := range []string{
+		"provision-tenant --slug acme --display-name x --admin-email a@x.example",
+		"offboard-tenant --slug acme --purge --confirm acme",
+		"run-job 01a00000-0000-7000-8000-00000000000a",
+		"doctor",
+	} {
+		code, stdout, stderr := ctl(t, env, strings.Fields(args+" -o json")...)
+		if code != exitUnavailable || !strings.Contains(stdout, "PROVISIONING_UNAVAILABLE") || !strings.Contains(stderr, "KEY_VAULT_URL") {
+			t.Errorf("%s: exit %d\n%s\n%s", args, code, stdout, stderr)
+		}
 	}
 }
 
@@ -275,6 +276,7 @@ func TestRunInAsynqmon(t *testing.T) {
 			t.Errorf("%s: %d", u.Role, a.status)
 		}
 	}
+	p.checkMonitoringRoles(t, fmt.Sprint(task["id"]))
 	if err := os.WriteFile(filepath.Join(dir, "1_broken.up.sql"), []byte(`CREATE TABLE mended ();`), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -290,5 +292,42 @@ func TestRunInAsynqmon(t *testing.T) {
 	}
 	if n := queryOne[int](t, p.DatabaseURL, `SELECT count(*) FROM identity.tenant_audit WHERE event_type = 'QUEUE_OPERATION' AND platform_user_id IS NOT NULL`); n != 1 {
 		t.Errorf("%d queue operations are audited", n)
+	}
+}
+
+// checkMonitoringRoles tries every verb of Asynqmon's API that changes something
+// as every caller who may not, and sees the task still there afterwards.
+func (p *plane) checkMonitoringRoles(t *testing.T, task string) {
+	t.Helper()
+	verbs := []string{"DELETE ", "POST :pause", "POST :resume", "POST /active_tasks/" + task + ":cancel", "POST /active_tasks:cancel_all", "POST /active_tasks:batch_cancel"}
+	for _, state := range []string{"pending", "scheduled", "retry", "archived", "completed"} {
+		tasks := "/" + state + "_tasks"
+		verbs = append(verbs, "DELETE "+tasks+"/"+task, "DELETE "+tasks+":delete_all", "POST "+tasks+":batch_delete")
+		if state != "completed" {
+			for _, verb := range []string{"run", "archive"} {
+				verbs = append(verbs, "POST "+tasks+"/"+task+":"+verb, "POST "+tasks+":"+verb+"_all", "POST "+tasks+":batch_"+verb)
+			}
+		}
+	}
+	tokens := map[string]int{"": http.StatusUnauthorized, "tenantry_wrong": http.StatusUnauthorized}
+	for _, u := range p.Users[1:] {
+		tokens[u.APIToken] = http.StatusForbidden
+	}
+	before := queryOne[int](t, p.DatabaseURL, `SELECT count(*) FROM identity.tenant_audit WHERE event_type = 'ACCESS_DENIED'`)
+	for _, verb := range verbs {
+		method, path, _ := strings.Cut(verb, " ")
+		for token, want := range tokens {
+			a := p.call(t, method, "/monitoring/api/queues/provision"+path, map[string]any{"task_ids": []string{task}}, "Authorization", "Bearer "+token)
+			if a.status != want {
+				t.Errorf("%s as %.12q: %d, want %d", verb, token, a.status, want)
+			}
+		}
+	}
+	after := queryOne[int](t, p.DatabaseURL, `SELECT count(*) FROM identity.tenant_audit WHERE event_type = 'ACCESS_DENIED'`)
+	if after-before != len(verbs)*len(tokens) {
+		t.Errorf("%d of %d refused attempts are audited", after-before, len(verbs)*len(tokens))
+	}
+	if a := p.call(t, http.MethodGet, "/monitoring/api/queues/provision/tasks/"+task, nil); a.text("state") != "archived" {
+		t.Errorf("the task is %v", a.body)
 	}
 }

@@ -113,11 +113,11 @@ type usageError struct{ error }
 
 func (e usageError) Unwrap() error { return e.error }
 
-// jobFailed says that the job a command ran ended failed; the job itself has
-// been printed.
+// jobFailed says that the job a command ran ended failed or cancelled; the job
+// itself has been printed.
 type jobFailed struct{ job tenancy.Job }
 
-func (e jobFailed) Error() string { return fmt.Sprintf("job %s failed", e.job.ID) }
+func (e jobFailed) Error() string { return fmt.Sprintf("job %s is %s", e.job.ID, e.job.Status) }
 
 // errSomethingOff says that a check found what it looks for; the command has
 // shown it.

@@ -31,7 +31,7 @@ have seen it, --adopt purges it too.`,
 			if err := checkOffboarding(slug, confirm, o); err != nil {
 				return err
 			}
-			control, cfg, err := c.control(cmd, "KEY_VAULT_URL")
+			control, cfg, err := c.vaultControl(cmd)
 			if err != nil {
 				return err
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
@@ -115,7 +116,7 @@ func TestOffboarding(t *testing.T) {
 		eventually(t, 10*time.Second, "the purge is audited", func() bool {
 			return queryOne[int](t, p.DatabaseURL, `SELECT count(*) FROM identity.tenant_audit WHERE event_type = 'TENANT_PURGED' AND slug = 'acme' AND actor = 'system'`) == 1
 		})
-		checkDump(t, queryOne[string](t, p.DatabaseURL, `SELECT details->'backups'->0 FROM identity.tenant_audit WHERE event_type = 'TENANT_PURGED'`))
+		checkDump(t, queryOne[string](t, p.DatabaseURL, `SELECT details->'backups'->'pg-a' FROM identity.tenant_audit WHERE event_type = 'TENANT_PURGED'`))
 	})
 	t.Run("its slug is free at once", func(t *testing.T) {
 		p.provision(t, "acme")
@@ -239,6 +240,14 @@ func TestFailedPurgeGoesOn(t *testing.T) {
 	if j.text("status") != "failed" || j.text("error", "rolledBack") != "false" || phaseNames(j, "done") != "ownership_proven backup_taken" {
 		t.Fatalf("%v", j.body)
 	}
+	// Half a purge is not called off, nor taken for a tenant again.
+	if r := p.call(t, http.MethodPost, "/platform/jobs/"+a.text("jobId")+"/cancel", nil); r.status != http.StatusConflict {
+		t.Errorf("cancelling gave %d", r.status)
+	}
+	back := p.call(t, http.MethodPost, "/platform/tenants/acme/readmission", nil)
+	if j := p.settle(t, back.text("jobId"), 30*time.Second); j.text("error", "code") != "E_PARTIAL_STATE" {
+		t.Errorf("readmitted without a database: %v", j.body)
+	}
 	p.exec(t, p.DBServers[0].AdminURL, `DROP DATABASE holds_on`)
 	if r := p.call(t, http.MethodPost, "/platform/jobs/"+a.text("jobId")+"/retry", nil); r.status != http.StatusAccepted {
 		t.Fatalf("%d %v", r.status, r.body)
@@ -249,8 +258,64 @@ func TestFailedPurgeGoesOn(t *testing.T) {
 	if got := p.exists(t, "acme"); got != nothing {
 		t.Error(got)
 	}
-	checkTombstone := queryOne[int](t, p.DatabaseURL, `SELECT jsonb_array_length(details->'backups') FROM identity.tenant_audit WHERE event_type = 'TENANT_PURGED'`)
-	if checkTombstone != 1 {
-		t.Errorf("the tombstone names %d dumps", checkTombstone)
+	// The dump of the first attempt is the one there is.
+	checkBackup := queryOne[string](t, p.DatabaseURL, `SELECT details->'backups'->'pg-a'->>'file' FROM identity.tenant_audit WHERE event_type = 'TENANT_PURGED'`)
+	if _, err := os.Stat(checkBackup); err != nil {
+		t.Errorf("the tombstone names %q: %v", checkBackup, err)
+	}
+}
+
+// A purge that failed and was thought better of does not come back to life when
+// its dead letter is run.
+func TestFailedPurgeSparesAReadmittedTenant(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	p := startPlane(t, 1, map[string]string{"BACKUP_DIR": dir})
+	p.provision(t, "acme")
+	if err := os.Chmod(dir, 0o500); err != nil || os.Getuid() == 0 {
+		// To root no directory is closed: take it away instead.
+		if err := os.Remove(dir); err != nil {
+			t.Fatal(err)
+		}
+	}
+	a := p.call(t, http.MethodDelete, "/platform/tenants/acme", map[string]any{"purge": true, "confirm": "acme"})
+	id := a.text("jobId")
+	if j := p.settle(t, id, 60*time.Second); j.text("status") != "failed" || !strings.Contains(j.text("error", "message"), "BACKUP_DIR") {
+		t.Fatalf("%v", j.body)
+	}
+	if s := queryOne[string](t, p.DatabaseURL, `SELECT status FROM identity.tenant WHERE slug = 'acme'`); s != "active" {
+		t.Errorf("a purge that cannot dump has made the tenant %s", s)
+	}
+	if r := p.call(t, http.MethodPost, "/platform/jobs/"+id+"/retry", nil); r.status != http.StatusConflict {
+		t.Errorf("retry gave %d", r.status)
+	}
+	if got := p.exists(t, "acme"); got != everything {
+		t.Error(got)
+	}
+}
+
+// A server that is down is not taken for one that has nothing.
+func TestPurgeWaitsForAServerThatMayHaveTheTenant(t *testing.T) {
+	t.Parallel()
+	p := startPlane(t, 0, nil)
+	p.provision(t, "acme")
+	p.exec(t, p.DatabaseURL, `DELETE FROM identity.tenant WHERE slug = 'acme'`)
+	if err := p.servers.A.Stop(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Second)
+	defer cancel()
+	if code, _, _ := p.ctlContext(ctx, "offboard-tenant", "--slug", "acme", "--purge", "--confirm", "acme", "--no-backup"); code != exitInterrupted {
+		t.Errorf("exit %d", code)
+	}
+	if err := p.servers.A.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	id := queryOne[string](t, p.DatabaseURL, `SELECT job_id FROM identity.job WHERE kind = 'offboard'`)
+	if code, _, stderr := p.ctl(t, "run-job", id); code != exitOK {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
+	if got := p.exists(t, "acme"); got != nothing {
+		t.Error(got)
 	}
 }

@@ -26,7 +26,7 @@ If the run is interrupted, the job goes on with the next worker, or with
     --admin-email admin@acme.example`,
 		Args: exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			control, cfg, err := c.control(cmd, "KEY_VAULT_URL")
+			control, cfg, err := c.vaultControl(cmd)
 			if err != nil {
 				return err
 			}

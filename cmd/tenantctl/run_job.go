@@ -22,7 +22,7 @@ func (c *cli) runJob() *cobra.Command {
 worker or Redis. A job that a worker holds is left alone.`,
 		Args: exactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			control, cfg, err := c.control(cmd, "KEY_VAULT_URL")
+			control, cfg, err := c.vaultControl(cmd)
 			if err != nil {
 				return err
 			}
@@ -71,7 +71,7 @@ func (c *cli) runHere(ctx context.Context, control *app.Control, cfg config.Conf
 	if err := c.printJob(settled, cfg); err != nil {
 		return err
 	}
-	if settled.Status == tenancy.JobFailed {
+	if settled.Status != tenancy.JobComplete {
 		return jobFailed{settled}
 	}
 	return nil

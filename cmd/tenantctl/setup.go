@@ -46,11 +46,27 @@ func (c *cli) config(cmd *cobra.Command, required ...string) (config.Config, err
 // control connects to master, and to the vault if it is configured. What a person
 // needs to know, the command says itself; the log, on stderr, has errors with
 // their causes unless LOG_LEVEL asks for more.
-func (c *cli) control(cmd *cobra.Command, required ...string) (*app.Control, config.Config, error) {
-	cfg, err := c.config(cmd, append([]string{"DATABASE_URL"}, required...)...)
+func (c *cli) control(cmd *cobra.Command) (*app.Control, config.Config, error) {
+	cfg, err := c.config(cmd, "DATABASE_URL")
 	if err != nil {
 		return nil, cfg, err
 	}
+	return c.open(cmd, cfg)
+}
+
+// vaultControl is control for a command that cannot do without the vault.
+func (c *cli) vaultControl(cmd *cobra.Command) (*app.Control, config.Config, error) {
+	cfg, err := c.config(cmd, "DATABASE_URL")
+	if err == nil && cfg.KeyVaultURL == "" {
+		err = app.ErrNoVault
+	}
+	if err != nil {
+		return nil, cfg, err
+	}
+	return c.open(cmd, cfg)
+}
+
+func (c *cli) open(cmd *cobra.Command, cfg config.Config) (*app.Control, config.Config, error) {
 	if !cmd.Flags().Changed("log-level") && c.getenv("LOG_LEVEL") == "" {
 		cfg.LogLevel = slog.LevelError
 	}

@@ -219,12 +219,16 @@ func (p *plane) wantFailed(t *testing.T, a answer, code string) {
 // ctl runs tenantctl against the plane and returns stdout.
 func (p *plane) ctl(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
+	return p.ctlContext(t.Context(), args...)
+}
+
+func (p *plane) ctlContext(ctx context.Context, args ...string) (code int, stdout, stderr string) {
 	var out, errs bytes.Buffer
 	env := map[string]string{
 		"DATABASE_URL": p.DatabaseURL, "KEY_VAULT_URL": p.KeyVaultURL, "KEY_VAULT_CA_FILE": p.KeyVaultCAFile,
 		"TENANT_MIGRATIONS": p.env["TENANT_MIGRATIONS"], "BACKUP_DIR": p.env["BACKUP_DIR"],
 	}
-	code = run(t.Context(), args, func(name string) string { return env[name] }, &out, &errs)
+	code = run(ctx, args, func(name string) string { return env[name] }, &out, &errs)
 	return code, out.String(), errs.String()
 }
 

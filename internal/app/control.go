@@ -40,7 +40,7 @@ type Control struct {
 // OpenControl connects to what cfg names. Master must answer and have this
 // build's schema. wake is called when the outbox got something; may be nil.
 func OpenControl(ctx context.Context, cfg config.Config, log *slog.Logger, wake func()) (*Control, error) {
-	st, err := store.Open(ctx, cfg.DatabaseURL, wake)
+	st, err := store.Open(ctx, cfg.DatabaseURL, cfg.WorkerConcurrency+4, wake)
 	if err != nil {
 		return nil, err
 	}
@@ -100,13 +100,13 @@ func (c *Control) Close() {
 	c.Store.Close()
 }
 
-// errNoVault is what provisioning answers without a vault.
-var errNoVault = tenancy.Errorf(tenancy.CodeProvisioningUnavailable, "KEY_VAULT_URL is not set, so no tenant can be provisioned.")
+// ErrNoVault is what provisioning answers without a vault.
+var ErrNoVault error = tenancy.Errorf(tenancy.CodeProvisioningUnavailable, "KEY_VAULT_URL is not set: without a vault no tenant can be provisioned or purged.")
 
 // Runner returns a runner of jobs. draining and observe may be nil.
 func (c *Control) Runner(draining <-chan struct{}, observe func(pipeline.Event)) (*pipeline.Runner, error) {
 	if c.Vault == nil {
-		return nil, errNoVault
+		return nil, ErrNoVault
 	}
 	return &pipeline.Runner{
 		Journal: c.Store,

@@ -142,7 +142,8 @@ func (p *Postgres) Start(ctx context.Context) error {
 }
 
 func (p *Postgres) startOnce(ctx context.Context) error {
-	log, err := os.Create(p.LogFile())
+	// Appending: backends of a server that was killed may write on for a moment.
+	log, err := os.OpenFile(p.LogFile(), os.O_CREATE|os.O_TRUNC|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return err
 	}

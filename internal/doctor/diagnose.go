@@ -2,6 +2,7 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -14,7 +15,8 @@ type diagnosis struct {
 	observed
 	tenantBySlug map[tenancy.Slug]tenancy.SurveyedTenant
 	jobByTenant  map[tenancy.TenantID]tenancy.SurveyedJob
-	// busy are the slugs a job is at work on: nothing of theirs is judged.
+	// busy are the slugs a job is, or just was, at work on: nothing of theirs is
+	// judged.
 	busy     map[tenancy.Slug]bool
 	findings []Finding
 }
@@ -32,7 +34,7 @@ func (d *Doctor) diagnose(o observed) []Finding {
 	}
 	for _, j := range o.jobs {
 		x.jobByTenant[j.TenantID] = j
-		if !j.Status.Settled() {
+		if !j.Status.Settled() || j.Recent {
 			x.busy[j.Slug] = true
 		}
 	}
@@ -45,6 +47,7 @@ func (d *Doctor) diagnose(o observed) []Finding {
 
 func (x *diagnosis) add(f Finding) {
 	f.Safe = f.repair != nil
+	_, f.registered = x.tenantBySlug[f.Slug]
 	if f.Safe {
 		f.Fix = "tenantctl doctor --repair"
 	}
@@ -78,6 +81,9 @@ func (x *diagnosis) checkJobs() {
 
 func (x *diagnosis) checkServers() {
 	for _, s := range x.databases {
+		if errors.Is(s.err, errRetired) {
+			continue
+		}
 		if s.err != nil {
 			x.add(Finding{
 				Kind: ServerUnreachable, Server: s.server.Name, What: "server " + s.server.Name + " cannot be looked at: " + tenancy.AsError(s.err).Message,
@@ -107,7 +113,18 @@ func (x *diagnosis) checkDatabase(server tenancy.DBServer, found tenancy.Surveye
 		owner = found.RolesOwner
 	}
 	f := Finding{Slug: found.Slug, Server: server.Name, What: what + " has no master row"}
-	drop := func(ctx context.Context) error { return x.Databases.DropDatabase(ctx, server, found.Slug, owner) }
+	drop := func(ctx context.Context) error {
+		if found.Database && !found.Invalid {
+			used, err := x.Databases.Used(ctx, server, found.Slug)
+			if err != nil {
+				return err
+			}
+			if used {
+				return tenancy.Errorf(tenancy.CodeConflict, "Somebody has signed in to this tenant: it may hold data.")
+			}
+		}
+		return x.Databases.DropDatabase(ctx, server, found.Slug, owner)
+	}
 	job, ours := x.jobByTenant[owner.TenantID]
 	switch {
 	case !ours:
@@ -120,7 +137,7 @@ func (x *diagnosis) checkDatabase(server tenancy.DBServer, found tenancy.Surveye
 		f.Cause = fmt.Sprintf("job %s is %s and left it", job.ID, job.Status)
 	case found.Invalid:
 		f.Kind, f.repair = InvalidDatabase, drop
-		f.What = what + " is half dropped"
+		f.What = what + " is half dropped, and has no master row"
 		f.Cause = "a DROP DATABASE was interrupted; nothing can be read from it any more"
 	default:
 		f.Kind = UnregisteredDatabase
@@ -130,12 +147,10 @@ func (x *diagnosis) checkDatabase(server tenancy.DBServer, found tenancy.Surveye
 	x.add(f)
 }
 
-// neverLived reports whether what there is of a tenant holds nothing that anyone
-// may miss: its last job failed to make it, or was to purge it and did.
+// neverLived reports whether a tenant never was in use, so that what there is of
+// it holds nothing that anyone may miss: its last job failed to make it.
 func neverLived(job tenancy.SurveyedJob) bool {
-	failed := job.Kind == tenancy.KindProvision && (job.Status == tenancy.JobFailed || job.Status == tenancy.JobCancelled)
-	purged := job.Purge && job.Status == tenancy.JobComplete
-	return failed || purged
+	return !job.EverActive && job.Kind == tenancy.KindProvision && (job.Status == tenancy.JobFailed || job.Status == tenancy.JobCancelled)
 }
 
 func (x *diagnosis) checkRegisteredDatabase(t tenancy.SurveyedTenant, found tenancy.SurveyedDatabase) {
@@ -153,8 +168,8 @@ func (x *diagnosis) checkRegisteredDatabase(t tenancy.SurveyedTenant, found tena
 		unmarked := f
 		unmarked.Kind, unmarked.What = UnmarkedDatabase, name+" or its roles do not carry the tenant's mark"
 		unmarked.Cause = "a COMMENT was removed or changed; nothing of the tenant can be changed or purged without it"
-		if found.DatabaseOwner.TenantID == "" || found.RolesOwner.TenantID == "" {
-			unmarked.repair = func(ctx context.Context) error { return x.Databases.Adopt(ctx, t.Server, t.Slug, owner) }
+		if ours(found.DatabaseOwner, t) && ours(found.RolesOwner, t) {
+			unmarked.repair = func(ctx context.Context) error { return x.Databases.Mark(ctx, t.Server, t.Slug, owner) }
 		} else {
 			unmarked.Fix = "find out whose it is; then: " + purgeCommand(t.Slug) + " --adopt"
 		}
@@ -177,6 +192,11 @@ func (x *diagnosis) checkRegisteredDatabase(t tenancy.SurveyedTenant, found tena
 		}
 		x.add(barred)
 	}
+}
+
+// ours reports whether a mark is the tenant's, or none.
+func ours(mark tenancy.Ownership, t tenancy.SurveyedTenant) bool {
+	return mark.TenantID == "" || mark.TenantID == t.ID
 }
 
 func purgeCommand(slug tenancy.Slug) string {

@@ -7,7 +7,9 @@ package doctor
 
 import (
 	"context"
+	"errors"
 	"sync"
+	"time"
 
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
@@ -62,14 +64,19 @@ type Finding struct {
 	RepairError string `json:"repairError,omitempty"`
 
 	repair func(context.Context) error
+	// registered says whether the slug had a master row.
+	registered bool
 }
 
 // Registry is master.
 type Registry interface {
 	ListServers(ctx context.Context) ([]tenancy.ServerLoad, error)
 	SurveyTenants(ctx context.Context) ([]tenancy.SurveyedTenant, error)
-	SurveyJobs(ctx context.Context) ([]tenancy.SurveyedJob, error)
-	HasUnsettledJob(ctx context.Context, slug tenancy.Slug) (bool, error)
+	SurveyJobs(ctx context.Context, since time.Time) ([]tenancy.SurveyedJob, error)
+	Clock(ctx context.Context) (time.Time, error)
+	// WhileIdle runs f while no job of the slug can begin anew, if none is under
+	// way and the slug has a master row as expected.
+	WhileIdle(ctx context.Context, slug tenancy.Slug, registered bool, f func(context.Context) error) error
 	FreeStaleReservation(ctx context.Context, id tenancy.JobID) error
 	RingJob(ctx context.Context, id tenancy.JobID) error
 }
@@ -78,7 +85,10 @@ type Registry interface {
 type Databases interface {
 	Survey(ctx context.Context, server tenancy.DBServer) ([]tenancy.SurveyedDatabase, error)
 	DropDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership) error
-	Adopt(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership) error
+	// Mark fails with CodePartialState if something carries another's mark.
+	Mark(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership) error
+	// Used reports whether anybody ever signed in to the tenant.
+	Used(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug) (bool, error)
 	ShutPublic(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership) error
 	SetAccess(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, access tenancy.Access) error
 }
@@ -102,7 +112,11 @@ type Doctor struct {
 // if master does not answer; a server or a vault that does not is a finding.
 func (d *Doctor) Examine(ctx context.Context) ([]Finding, error) {
 	var o observed
-	var err error
+	// What jobs changed since then may have been looked at before the change.
+	began, err := d.Registry.Clock(ctx)
+	if err != nil {
+		return nil, err
+	}
 	servers, err := d.Registry.ListServers(ctx)
 	if err != nil {
 		return nil, err
@@ -114,7 +128,7 @@ func (d *Doctor) Examine(ctx context.Context) ([]Finding, error) {
 	if o.tenants, err = d.Registry.SurveyTenants(ctx); err != nil {
 		return nil, err
 	}
-	if o.jobs, err = d.Registry.SurveyJobs(ctx); err != nil {
+	if o.jobs, err = d.Registry.SurveyJobs(ctx, began); err != nil {
 		return nil, err
 	}
 	return d.diagnose(o), nil
@@ -140,14 +154,21 @@ func (d *Doctor) surveyServers(ctx context.Context, servers []tenancy.ServerLoad
 	var wait sync.WaitGroup
 	for i, s := range servers {
 		surveys[i].server = s.DBServer
+		if !s.IsActive && s.TenantCount == 0 {
+			surveys[i].err = errRetired
+			continue
+		}
 		wait.Go(func() { surveys[i].found, surveys[i].err = d.Databases.Survey(ctx, s.DBServer) })
 	}
 	wait.Wait()
 	return surveys
 }
 
+// errRetired stands for a server that takes no tenants and has none.
+var errRetired = errors.New("the server is retired")
+
 // Repair mends the findings that are safe to mend and notes on each what became
-// of it. A finding whose slug a job has taken up since is left alone.
+// of it. A finding whose slug has changed since is left alone.
 func (d *Doctor) Repair(ctx context.Context, findings []Finding) {
 	for i := range findings {
 		f := &findings[i]
@@ -164,14 +185,8 @@ func (d *Doctor) Repair(ctx context.Context, findings []Finding) {
 }
 
 func (d *Doctor) repair(ctx context.Context, f *Finding) error {
-	if f.Slug != "" && f.Kind != StalledJob {
-		busy, err := d.Registry.HasUnsettledJob(ctx, f.Slug)
-		if err != nil {
-			return err
-		}
-		if busy {
-			return tenancy.Errorf(tenancy.CodeJobInProgress, "A job for the slug %q is in progress.", f.Slug)
-		}
+	if f.Kind == StaleReservation || f.Kind == StalledJob {
+		return f.repair(ctx) // their rule stands in the statement itself
 	}
-	return f.repair(ctx)
+	return d.Registry.WhileIdle(ctx, f.Slug, f.registered, f.repair)
 }

@@ -90,8 +90,9 @@ func (s *server) showJob(j tenancy.Job) jobJSON {
 	}
 	if e := j.Error; e != nil {
 		shown.Error = &jobErrorJSON{
-			Code: e.Code, Message: e.Message, Phase: orNull(e.Phase), RolledBack: e.RolledBack,
-			Residue: append([]string{}, e.Residue...), RunbookURL: s.DocsURL + string(cmp.Or(e.Code, tenancy.CodeInternal)),
+			Code: cmp.Or(e.Code, tenancy.CodeDependencyUnavailable), Phase: orNull(e.Phase), RolledBack: e.RolledBack,
+			Message: cmp.Or(e.Message, "The job was cancelled, and what it made cannot be removed yet."),
+			Residue: append([]string{}, e.Residue...), RunbookURL: s.DocsURL + string(cmp.Or(e.Code, tenancy.CodeDependencyUnavailable)),
 		}
 	}
 	return shown

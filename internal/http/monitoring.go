@@ -1,6 +1,9 @@
 package http
 
 import (
+	"bytes"
+	"encoding/json"
+	"io"
 	"net/http"
 
 	"github.com/gin-gonic/gin"
@@ -17,7 +20,7 @@ const monitoringPolicy = "default-src 'self'; script-src 'self' 'unsafe-inline';
 	"font-src 'self' data:; img-src 'self' data:; frame-ancestors 'none'; base-uri 'self'; form-action 'self'"
 
 // monitoring serves Asynqmon: read-write to admins, read-only to the others.
-// Whatever is not a read is audited before it happens, under the task it names.
+// Whatever is not a read is audited before it happens, with the tasks it names.
 func (s *server) monitoring(c *gin.Context) error {
 	p := exchangeOf(c).principal
 	handler := s.MonitoringReadOnly
@@ -31,9 +34,12 @@ func (s *server) monitoring(c *gin.Context) error {
 		if p.Role != tenancy.RoleAdmin {
 			return s.refuse(c, tenancy.Errorf(tenancy.CodeForbidden, "Your role may look at the queues, not change them."))
 		}
+		details := map[string]any{"method": c.Request.Method, "path": c.Request.URL.Path, "requestId": exchangeOf(c).requestID}
+		if err := readBatch(c, details); err != nil {
+			return err
+		}
 		if err := s.Audit.AppendAudit(c.Request.Context(), tenancy.AuditEvent{
-			Type: tenancy.EventQueueOperation, Actor: p.Actor,
-			Details: map[string]any{"method": c.Request.Method, "path": c.Request.URL.Path, "requestId": exchangeOf(c).requestID},
+			Type: tenancy.EventQueueOperation, Actor: p.Actor, Details: details,
 		}); err != nil {
 			return err
 		}
@@ -41,5 +47,21 @@ func (s *server) monitoring(c *gin.Context) error {
 	c.Header("Content-Security-Policy", monitoringPolicy)
 	c.Header("X-Frame-Options", "DENY")
 	handler.ServeHTTP(c.Writer, c.Request)
+	return nil
+}
+
+// readBatch notes the tasks that the body of a batch names, and puts the body back.
+func readBatch(c *gin.Context, details map[string]any) error {
+	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, maxBody))
+	if err != nil {
+		return decodeError(err)
+	}
+	c.Request.Body = io.NopCloser(bytes.NewReader(body))
+	var batch struct {
+		TaskIDs []string `json:"task_ids"`
+	}
+	if json.Unmarshal(body, &batch) == nil && len(batch.TaskIDs) > 0 {
+		details["taskIds"] = batch.TaskIDs
+	}
 	return nil
 }

@@ -1,8 +1,13 @@
 package http
 
 import (
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
@@ -108,6 +113,25 @@ func TestMonitoring(t *testing.T) {
 	}
 	if w := setup(t).raw(t, "admin", "GET", "/monitoring/"); w.Code != 404 {
 		t.Errorf("without Asynqmon: %d", w.Code)
+	}
+}
+
+// A batch is audited with the tasks in its body, which Asynqmon still gets.
+func TestMonitoringAuditsBatches(t *testing.T) {
+	t.Parallel()
+	const body = `{"task_ids":["a","b"]}`
+	a := setup(t, func(c *Config) {
+		c.Monitoring = http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			if got, err := io.ReadAll(r.Body); err != nil || string(got) != body {
+				t.Errorf("Asynqmon got %q, %v", got, err)
+			}
+		})
+	})
+	r := httptest.NewRequest(http.MethodPost, "/monitoring/api/queues/provision/archived_tasks:batch_run", strings.NewReader(body))
+	r.Header.Set("Authorization", "Bearer admin")
+	a.handler.ServeHTTP(httptest.NewRecorder(), r)
+	if len(a.events) != 1 || !cmp.Equal(a.events[0].Details["taskIds"], []string{"a", "b"}) {
+		t.Errorf("audited: %+v", a.events)
 	}
 }
 

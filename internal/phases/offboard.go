@@ -28,6 +28,7 @@ type OffboardDatabases interface {
 	Inspect(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug) (tenancy.DatabaseState, error)
 	SetAccess(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, access tenancy.Access) error
 	Adopt(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership) error
+	CheckBackup(ctx context.Context, server tenancy.DBServer, dir string) error
 	Backup(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, dir, name string) (b tenancy.Backup, found bool, err error)
 	DropDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership) error
 }

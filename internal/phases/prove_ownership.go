@@ -70,18 +70,42 @@ func (p ProveOwnership) Do(ctx context.Context, run *pipeline.Run) error {
 			"This cannot be shown to be a tenant's of this control plane, and nothing was touched: %s. If it may go, purge with --adopt.",
 			strings.Join(foreign, "; "))
 	}
-	if len(found.remains) > 0 && !run.Job.Offboarding.NoBackup && p.BackupDir == "" {
-		return noBackupDir()
+	if err := p.checkBackup(ctx, run, found); err != nil {
+		return err
 	}
 	if err := p.shut(ctx, run, found); err != nil {
 		return err
 	}
-	run.Detail = map[string]any{"found": seen}
+	var servers []string
+	for _, r := range found.remains {
+		servers = append(servers, r.server.Name)
+	}
+	run.Detail = map[string]any{"found": seen, "servers": servers}
 	if len(foreign) > 0 {
 		run.Detail["adopted"] = foreign
 	}
 	if len(found.unchecked) > 0 {
 		run.Detail["uncheckedServers"] = found.unchecked
+	}
+	return nil
+}
+
+// checkBackup makes sure, before anything is shut, that the final dump can be
+// taken here.
+func (p ProveOwnership) checkBackup(ctx context.Context, run *pipeline.Run, found remains) error {
+	if run.Job.Offboarding.NoBackup {
+		return nil
+	}
+	for _, r := range found.remains {
+		if !r.state.Database {
+			continue
+		}
+		if p.BackupDir == "" {
+			return noBackupDir()
+		}
+		if err := p.Databases.CheckBackup(ctx, r.server, p.BackupDir); err != nil {
+			return fmt.Errorf("cannot take a final dump of tenant %s: %w", run.Job.Slug, err)
+		}
 	}
 	return nil
 }
@@ -110,7 +134,8 @@ func (p ProveOwnership) shut(ctx context.Context, run *pipeline.Run, found remai
 // remains is what there is of a slug on the servers.
 type remains struct {
 	remains []remain
-	// unchecked are servers that did not answer; never the tenant's own.
+	// unchecked are servers that did not answer and that the tenant, by its
+	// master row, is not on.
 	unchecked []string
 }
 
@@ -119,18 +144,20 @@ type remain struct {
 	state  tenancy.DatabaseState
 }
 
-// findRemains looks on every server. That of the master row must answer.
+// findRemains looks on every server. That of the master row must answer; without
+// a row the tenant may be on any that takes or has tenants, so each of those must.
 func findRemains(ctx context.Context, run *pipeline.Run, registry OffboardRegistry, databases OffboardDatabases) (remains, error) {
 	var found remains
 	servers, err := registry.ListServers(ctx)
 	if err != nil {
 		return found, fmt.Errorf("cannot list the servers: %w", err)
 	}
+	home := run.Job.Server
 	for _, s := range servers {
-		home := run.Job.Server != nil && run.Job.Server.ID == s.ID
-		state, err := inspectWithin(ctx, databases, s.DBServer, run.Job.Slug, home)
+		needed := home != nil && home.ID == s.ID || home == nil && (s.IsActive || s.TenantCount > 0)
+		state, err := inspectWithin(ctx, databases, s.DBServer, run.Job.Slug, needed)
 		switch {
-		case err != nil && home:
+		case err != nil && (needed || ctx.Err() != nil):
 			return found, fmt.Errorf("cannot look up database %s on %s: %w", run.Job.Slug.DatabaseName(), s.Name, err)
 		case err != nil:
 			found.unchecked = append(found.unchecked, s.Name)
@@ -141,9 +168,9 @@ func findRemains(ctx context.Context, run *pipeline.Run, registry OffboardRegist
 	return found, nil
 }
 
-// inspectWithin gives a server that the tenant does not live on little time.
-func inspectWithin(ctx context.Context, databases OffboardDatabases, server tenancy.DBServer, slug tenancy.Slug, home bool) (tenancy.DatabaseState, error) {
-	if home {
+// inspectWithin gives a server that may be left out little time.
+func inspectWithin(ctx context.Context, databases OffboardDatabases, server tenancy.DBServer, slug tenancy.Slug, needed bool) (tenancy.DatabaseState, error) {
+	if needed {
 		if err := databases.Resolve(ctx, server); err != nil {
 			return tenancy.DatabaseState{}, err
 		}
@@ -153,4 +180,30 @@ func inspectWithin(ctx context.Context, databases OffboardDatabases, server tena
 		defer cancel()
 	}
 	return databases.Inspect(ctx, server, slug)
+}
+
+// provenServers are the servers on which ProveOwnership found something and
+// marked it. The phases after it act on these alone, and on each of them: a
+// server that does not answer now is waited for.
+func provenServers(ctx context.Context, run *pipeline.Run, registry OffboardRegistry) ([]tenancy.DBServer, error) {
+	var names []string
+	switch list := run.DetailOf(tenancy.PhaseOwnershipProven)["servers"].(type) {
+	case []string:
+		names = list
+	case []any: // as read back from the journal
+		for _, name := range list {
+			names = append(names, fmt.Sprint(name))
+		}
+	}
+	servers, err := registry.ListServers(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the servers: %w", err)
+	}
+	var proven []tenancy.DBServer
+	for _, s := range servers {
+		if slices.Contains(names, s.Name) {
+			proven = append(proven, s.DBServer)
+		}
+	}
+	return proven, nil
 }

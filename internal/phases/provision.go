@@ -97,6 +97,7 @@ func DryRunProvision(d Deps) []pipeline.Phase {
 
 // Limits of the phases that may take longer than pipeline.DefaultPhaseLimit.
 const (
+	secretLimit  = 2 * time.Minute
 	createLimit  = 3 * time.Minute
 	migrateLimit = 20 * time.Minute
 )

@@ -3,6 +3,7 @@ package phases
 import (
 	"context"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/tenantry/tenantry/internal/pipeline"
@@ -31,29 +32,36 @@ func (TakeBackup) Name() tenancy.PhaseName { return tenancy.PhaseBackupTaken }
 // Limit allows for a large database.
 func (TakeBackup) Limit() time.Duration { return backupLimit }
 
-// Do writes one file for each server that has a database of the name; the name
-// of the file follows from the job, so a second Do writes it anew.
+// Do writes one file for each server that has a database of the name. The name of
+// the file follows from the job, so a second Do writes it anew. What an earlier
+// attempt of the job dumped stays on record: it is all there is of what that
+// attempt dropped.
 func (p TakeBackup) Do(ctx context.Context, run *pipeline.Run) error {
 	if run.Job.Offboarding.NoBackup {
 		run.Detail = map[string]any{"backup": "none, as asked"}
 		return nil
 	}
-	found, err := findRemains(ctx, run, p.Registry, p.Databases)
+	servers, err := provenServers(ctx, run, p.Registry)
 	if err != nil {
 		return err
 	}
-	if len(found.remains) > 0 && p.Dir == "" {
-		return noBackupDir()
+	backups := map[string]any{}
+	for _, rec := range run.Job.Phases {
+		if earlier, ok := rec.Detail["backups"].(map[string]any); ok && rec.Name == p.Name() {
+			maps.Copy(backups, earlier)
+		}
 	}
-	var backups []tenancy.Backup
-	for _, r := range found.remains {
-		name := fmt.Sprintf("%s_%s_%s.dump", run.Job.Slug, run.Job.ID, r.server.Name)
-		b, taken, err := p.Databases.Backup(ctx, r.server, run.Job.Slug, p.Dir, name)
+	for _, server := range servers {
+		name := fmt.Sprintf("%s_%s_%s.dump", run.Job.Slug, run.Job.ID, server.Name)
+		if p.Dir == "" {
+			return noBackupDir()
+		}
+		b, taken, err := p.Databases.Backup(ctx, server, run.Job.Slug, p.Dir, name)
 		if err != nil {
 			return fmt.Errorf("cannot back up tenant %s: %w", run.Job.Slug, err)
 		}
 		if taken {
-			backups = append(backups, b)
+			backups[server.Name] = b
 		}
 	}
 	run.Detail = map[string]any{"backups": backups}
@@ -65,7 +73,7 @@ func noBackupDir() error {
 		"BACKUP_DIR is not set where this job runs, so there is nowhere for the final dump; set it, or purge without a backup.")
 }
 
-// DropDatabase drops database and roles, on every server that has some.
+// DropDatabase drops database and roles, on every server that had some.
 type DropDatabase struct {
 	Registry  OffboardRegistry
 	Databases OffboardDatabases
@@ -80,13 +88,13 @@ func (DropDatabase) Limit() time.Duration { return createLimit }
 
 // Do drops what ProveOwnership marked.
 func (p DropDatabase) Do(ctx context.Context, run *pipeline.Run) error {
-	found, err := findRemains(ctx, run, p.Registry, p.Databases)
+	servers, err := provenServers(ctx, run, p.Registry)
 	if err != nil {
 		return err
 	}
-	for _, r := range found.remains {
-		if err := p.Databases.DropDatabase(ctx, r.server, run.Job.Slug, tenantOwnership(run)); err != nil {
-			return fmt.Errorf("cannot drop database %s on %s: %w", run.Job.Slug.DatabaseName(), r.server.Name, err)
+	for _, server := range servers {
+		if err := p.Databases.DropDatabase(ctx, server, run.Job.Slug, tenantOwnership(run)); err != nil {
+			return fmt.Errorf("cannot drop database %s on %s: %w", run.Job.Slug.DatabaseName(), server.Name, err)
 		}
 	}
 	return nil
@@ -101,6 +109,9 @@ type DeleteSecret struct {
 
 // Name returns PhaseSecretDeleted.
 func (DeleteSecret) Name() tenancy.PhaseName { return tenancy.PhaseSecretDeleted }
+
+// Limit is SetSecret's.
+func (DeleteSecret) Limit() time.Duration { return secretLimit }
 
 // Do records when the vault will purge a secret that we may not purge.
 func (p DeleteSecret) Do(ctx context.Context, run *pipeline.Run) error {

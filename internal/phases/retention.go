@@ -40,9 +40,13 @@ func (p StartRetention) Do(ctx context.Context, run *pipeline.Run) error {
 	return nil
 }
 
-// Undo brings the tenant back.
+// Undo brings the tenant back. What cannot be shown to be the tenant's was not
+// restricted either, so it does not stand in the way.
 func (p StartRetention) Undo(ctx context.Context, run *pipeline.Run) error {
-	return readmit(ctx, run, p.Registry, p.Databases)
+	if err := readmit(ctx, run, p.Databases); err != nil && notOurs(err) == nil {
+		return err
+	}
+	return endRetention(ctx, run, p.Registry)
 }
 
 // Residue names the tenant.
@@ -61,15 +65,32 @@ type ReadmitTenant struct {
 // Name returns PhaseTenantReadmitted.
 func (ReadmitTenant) Name() tenancy.PhaseName { return tenancy.PhaseTenantReadmitted }
 
-// Do opens the database before the product's own doors.
+// Do opens the database before the product's own doors. It fails with
+// CodePartialState if the database is gone: half a purge cannot be taken back.
 func (p ReadmitTenant) Do(ctx context.Context, run *pipeline.Run) error {
-	return readmit(ctx, run, p.Registry, p.Databases)
+	slug := run.Job.Slug
+	state, err := p.Databases.Inspect(ctx, *run.Job.Server, slug)
+	if err != nil {
+		return fmt.Errorf("cannot look up database %s: %w", slug.DatabaseName(), err)
+	}
+	if !state.Database || len(state.Roles) < 2 {
+		return tenancy.Errorf(tenancy.CodePartialState,
+			"The database %s on %s or one of its roles is gone, so the tenant cannot be brought back.", slug.DatabaseName(), run.Job.Server.Name)
+	}
+	if err := readmit(ctx, run, p.Databases); err != nil {
+		return err
+	}
+	return endRetention(ctx, run, p.Registry)
 }
 
-func readmit(ctx context.Context, run *pipeline.Run, registry OffboardRegistry, databases OffboardDatabases) error {
+func readmit(ctx context.Context, run *pipeline.Run, databases OffboardDatabases) error {
 	if err := databases.SetAccess(ctx, *run.Job.Server, run.Job.Slug, tenantOwnership(run), tenancy.AccessFull); err != nil {
 		return fmt.Errorf("cannot let tenant %s in again: %w", run.Job.Slug, err)
 	}
+	return nil
+}
+
+func endRetention(ctx context.Context, run *pipeline.Run, registry OffboardRegistry) error {
 	if err := registry.EndRetention(ctx, run.Lease); err != nil {
 		return fmt.Errorf("cannot bring tenant %s back: %w", run.Job.Slug, err)
 	}

@@ -3,6 +3,7 @@ package phases
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/tenantry/tenantry/internal/pipeline"
 	"github.com/tenantry/tenantry/internal/tenancy"
@@ -19,6 +20,10 @@ type SetSecret struct {
 
 // Name returns PhaseSecretSet.
 func (SetSecret) Name() tenancy.PhaseName { return tenancy.PhaseSecretSet }
+
+// Limit is beyond the time the vault's client waits for Key Vault to finish what
+// it does asynchronously, so that its own, transient error is seen.
+func (SetSecret) Limit() time.Duration { return secretLimit }
 
 // Do fails with CodePartialState if the name holds a secret of someone else.
 func (p SetSecret) Do(ctx context.Context, run *pipeline.Run) error {

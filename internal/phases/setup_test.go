@@ -65,7 +65,7 @@ func setup(t *testing.T, cfg emulator.Config) *world {
 	w := &world{}
 	dsn := devplane.NewPreparedDatabase(t, devplane.Master(t), "master_template", migrateMaster)
 	var err error
-	if w.Store, err = store.Open(t.Context(), dsn, nil); err != nil {
+	if w.Store, err = store.Open(t.Context(), dsn, 0, nil); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(w.Close)

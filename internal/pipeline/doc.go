@@ -18,6 +18,10 @@
 // taken its epoch rises, and every write carries the epoch, so a worker that
 // lost the lease without knowing changes nothing in master.
 //
+// Effects outside master cannot carry the epoch. Databases and vault ask the
+// context's fence (tenancy.CheckFence) just before each, under the lock on the
+// slug where there is one.
+//
 // A phase is recorded as running before its Do, and as done after it. A worker
 // that dies in between leaves a running phase, and the next worker calls Do
 // again: a Do must find what an earlier one made and go on from there. A crash

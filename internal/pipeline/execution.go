@@ -8,6 +8,7 @@ import (
 	"runtime/debug"
 	"time"
 
+	"github.com/tenantry/tenantry/internal/crash"
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
@@ -50,7 +51,7 @@ func (x *execution) forward(ctx context.Context) error {
 
 		began := time.Now()
 		x.run.Detail = nil
-		if err := x.attempt(ctx, p, p.Do); err != nil {
+		if err := x.attempt(ctx, "do", p, p.Do); err != nil {
 			return x.failed(ctx, p, err, time.Since(began))
 		}
 		rec := x.record(p.Name())
@@ -67,6 +68,7 @@ func (x *execution) forward(ctx context.Context) error {
 		}); err != nil {
 			return err
 		}
+		crash.Point("do", string(p.Name()), "recorded")
 		x.started, x.run.Job.Failures = next, 0
 	}
 	x.observe(Event{Settled: tenancy.JobComplete})
@@ -74,15 +76,17 @@ func (x *execution) forward(ctx context.Context) error {
 	return nil
 }
 
-// attempt calls a Do or an Undo within its limit.
-func (x *execution) attempt(ctx context.Context, p Phase, call func(context.Context, *Run) error) error {
+// attempt calls a phase's Do or Undo within its limit.
+func (x *execution) attempt(ctx context.Context, step string, p Phase, call func(context.Context, *Run) error) error {
 	limit := DefaultPhaseLimit
 	if l, ok := p.(Limited); ok {
 		limit = l.Limit()
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
+	crash.Point(step, string(p.Name()), "before")
 	err := guarded(ctx, x.run, call)
+	crash.Point(step, string(p.Name()), "after")
 	if err != nil && errors.Is(ctx.Err(), context.DeadlineExceeded) && tenancy.CodeOf(err) != tenancy.CodeMigrationsFailed {
 		return &tenancy.Error{
 			Code:    tenancy.CodeTimeout,
@@ -139,6 +143,7 @@ func (x *execution) beginRollback(ctx context.Context, phase tenancy.PhaseName, 
 	}); err != nil {
 		return err
 	}
+	crash.Point("rollback", "begun", "recorded")
 	x.run.Job.Status = tenancy.JobRollingBack
 	x.run.Job.Failures = 0
 	if cause != nil {
@@ -159,7 +164,7 @@ func (x *execution) rollback(ctx context.Context) error {
 			return errors.Join(ErrDraining, x.release(ctx, x.run.Lease))
 		}
 		began := time.Now()
-		if err := x.attempt(ctx, p, p.Undo); err != nil {
+		if err := x.attempt(ctx, "undo", p, p.Undo); err != nil {
 			return x.undoFailed(ctx, p, err)
 		}
 		if err := x.write(ctx, func(ctx context.Context) error {
@@ -167,6 +172,7 @@ func (x *execution) rollback(ctx context.Context) error {
 		}); err != nil {
 			return err
 		}
+		crash.Point("undo", string(p.Name()), "recorded")
 		undone := time.Now()
 		rec.UndoneAt = &undone
 		x.observe(Event{Phase: p.Name(), Status: tenancy.PhaseUndone, Elapsed: time.Since(began)})
@@ -177,8 +183,9 @@ func (x *execution) rollback(ctx context.Context) error {
 	}); err != nil {
 		return err
 	}
+	crash.Point("rollback", "settled", "recorded")
 	cause := x.run.Job.Error
-	if cause == nil {
+	if cause == nil || cause.Code == "" {
 		x.observe(Event{Settled: tenancy.JobCancelled})
 		x.log.Info("job cancelled")
 		return nil

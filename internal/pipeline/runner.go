@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"time"
 
+	"github.com/tenantry/tenantry/internal/crash"
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
@@ -105,6 +106,7 @@ func (r *Runner) Run(ctx context.Context, id tenancy.JobID) error {
 	if ttl == 0 {
 		ttl = DefaultLeaseTTL
 	}
+	ttl = crash.LeaseTTL(ttl)
 	job, lease, err := r.Journal.AcquireLease(ctx, id, r.Owner, ttl)
 	if err != nil {
 		if tenancy.IsTransient(err) {
@@ -118,6 +120,9 @@ func (r *Runner) Run(ctx context.Context, id tenancy.JobID) error {
 	}
 	held, stop := r.keepLease(ctx, lease, ttl)
 	defer stop()
+	// A worker that was suspended, with its whole machine perhaps, does not know
+	// how long: before it touches anything outside master it asks.
+	held = tenancy.WithFence(held, func(ctx context.Context) error { return r.Journal.RenewLease(ctx, lease, ttl) })
 
 	x := &execution{
 		Runner: r, parent: ctx, phases: phases,

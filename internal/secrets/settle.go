@@ -22,6 +22,9 @@ func (v *Vault) untilSettled(ctx context.Context, name string, step func(context
 	ctx, cancel := context.WithTimeout(ctx, v.settle)
 	defer cancel()
 	for pause := v.poll; ; {
+		if err := tenancy.CheckFence(ctx); err != nil {
+			return err
+		}
 		todo, err := step(ctx)
 		if err != nil || todo == settled {
 			return err

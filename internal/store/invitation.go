@@ -27,8 +27,10 @@ func ringInvitation(ctx context.Context, tx pgx.Tx, jobID tenancy.JobID) error {
 	return err
 }
 
-// RequestInvitation queues a fresh invitation for the tenant's first admin in
-// place of any that is still queued. It fails with CodeNotFound, or with
+// RequestInvitation queues a fresh invitation for the tenant's first admin. One
+// that is queued already is due at once instead, and one that is being sent at
+// this moment is left to its sender: two senders at once would make each other's
+// links dead. It fails with CodeNotFound, or with
 // CodeConflict if the tenant is not active or read-only.
 func (s *Store) RequestInvitation(ctx context.Context, slug tenancy.Slug, actor tenancy.Actor) (tenancy.Tenant, error) {
 	var t tenancy.Tenant
@@ -46,11 +48,18 @@ func (s *Store) RequestInvitation(ctx context.Context, slug tenancy.Slug, actor 
 		if t.JobID == "" {
 			return tenancy.Errorf(tenancy.CodeConflict, "The tenant was not provisioned by a job, so its first admin is not known.")
 		}
-		if _, err := tx.Exec(ctx, `
-			UPDATE identity.invitation SET status = 'superseded' WHERE tenant_id = $1 AND status = 'queued'`, t.ID); err != nil {
+		tag, err := tx.Exec(ctx, `
+			UPDATE identity.invitation SET run_after = CASE WHEN claimed THEN run_after ELSE now() END
+			WHERE tenant_id = $1 AND status = 'queued'`, t.ID)
+		if err != nil {
 			return err
 		}
-		if err := queueInvitation(ctx, tx, t.ID, t.JobID, actor); err != nil {
+		if tag.RowsAffected() > 0 {
+			err = ringInvitation(ctx, tx, t.JobID)
+		} else {
+			err = queueInvitation(ctx, tx, t.ID, t.JobID, actor)
+		}
+		if err != nil {
 			return err
 		}
 		return appendAudit(ctx, tx, tenancy.AuditEvent{
@@ -64,18 +73,19 @@ func (s *Store) RequestInvitation(ctx context.Context, slug tenancy.Slug, actor 
 }
 
 // ClaimInvitation makes the caller the only sender of the job's queued
-// invitation for span; found is false if there is none to send now.
+// invitation for span; found is false if there is none to send now, or if the
+// tenant is not one to invite people to.
 func (s *Store) ClaimInvitation(ctx context.Context, jobID tenancy.JobID, span time.Duration) (inv tenancy.Invitation, found bool, err error) {
 	if !validID(jobID) {
 		return inv, false, noSuchJob(jobID)
 	}
 	err = s.pool.QueryRow(ctx, `
 		WITH claimed AS (
-			UPDATE identity.invitation SET run_after = now() + $2
+			UPDATE identity.invitation SET run_after = now() + $2, claimed = true
 			WHERE invitation_id = (
-				SELECT invitation_id FROM identity.invitation
-				WHERE job_id = $1 AND status = 'queued' AND run_after <= now()
-				ORDER BY invitation_id LIMIT 1 FOR UPDATE SKIP LOCKED)
+				SELECT i.invitation_id FROM identity.invitation i JOIN identity.tenant t USING (tenant_id)
+				WHERE i.job_id = $1 AND i.status = 'queued' AND i.run_after <= now() AND t.status IN ('active', 'read_only')
+				ORDER BY i.invitation_id LIMIT 1 FOR UPDATE OF i SKIP LOCKED)
 			RETURNING *)
 		SELECT c.invitation_id, c.job_id, t.tenant_id, t.slug, t.display_name, j.admin_email,
 		       s.db_server_id, s.name, s.host, s.port, s.region, s.admin_secret_ref, s.capacity_hint, s.is_active,
@@ -123,7 +133,7 @@ func (s *Store) settleInvitation(ctx context.Context, inv tenancy.Invitation, ev
 // the delay.
 func (s *Store) RetryInvitation(ctx context.Context, inv tenancy.Invitation, cause string, after time.Duration) error {
 	_, err := s.pool.Exec(ctx, `
-		UPDATE identity.invitation SET failures = failures + 1, last_error = $2, run_after = now() + $3
+		UPDATE identity.invitation SET failures = failures + 1, last_error = $2, run_after = now() + $3, claimed = false
 		WHERE invitation_id = $1 AND status = 'queued'`, inv.ID, cause, after)
 	return classify(err)
 }
@@ -135,9 +145,9 @@ func (s *Store) RingStalledInvitations(ctx context.Context, grace time.Duration,
 		rows, err := tx.Query(ctx, `
 			UPDATE identity.invitation SET run_after = now()
 			WHERE invitation_id IN (
-				SELECT invitation_id FROM identity.invitation
-				WHERE status = 'queued' AND run_after < now() - $1::interval
-				ORDER BY run_after LIMIT $2 FOR UPDATE SKIP LOCKED)
+				SELECT i.invitation_id FROM identity.invitation i JOIN identity.tenant t USING (tenant_id)
+				WHERE i.status = 'queued' AND i.run_after < now() - $1::interval AND t.status IN ('active', 'read_only')
+				ORDER BY i.run_after LIMIT $2 FOR UPDATE OF i SKIP LOCKED)
 			RETURNING job_id`, grace, limit)
 		if err != nil {
 			return err

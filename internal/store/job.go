@@ -41,7 +41,8 @@ func scanJob(row pgx.CollectableRow) (tenancy.Job, error) {
 	if err != nil {
 		return j, err
 	}
-	if e.Code != "" {
+	// A cancelled job has no code, and something left while it cannot be undone.
+	if e.Code != "" || len(e.Residue) > 0 {
 		j.Error = &e
 	}
 	if server != nil {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/tenantry/tenantry/internal/crash"
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
@@ -70,7 +71,7 @@ func (s *Store) ReleaseLease(ctx context.Context, lease tenancy.Lease) error {
 
 // held is the fence: $1 is the job, $2 the epoch of the lease. Settling a job
 // ends its lease too.
-const held = `job_id = $1 AND lease_epoch = $2 AND status IN ('running', 'rolling_back')`
+var held = crash.Fence(`job_id = $1 AND lease_epoch = $2 AND status IN ('running', 'rolling_back')`)
 
 // fenced runs a statement that begins with the lease's job and epoch and
 // returns a row if, and only if, the lease stands.

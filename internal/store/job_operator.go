@@ -8,10 +8,10 @@ import (
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
-// RetryJob begins a new attempt of a failed job: from its first phase or, if it is
-// irreversible, from the phase it failed in. It fails
+// RetryJob begins a new attempt of a failed job, from its first phase. It fails
 // with CodeJobInProgress if this job, or another one for the slug, is unsettled,
-// and with CodeConflict if the job is complete or cancelled.
+// and with CodeConflict if the job is complete or cancelled, or if it is a purge
+// and its tenant was readmitted since.
 func (s *Store) RetryJob(ctx context.Context, id tenancy.JobID, actor tenancy.Actor) (tenancy.Job, error) {
 	var retried tenancy.Job
 	err := s.operate(ctx, id, func(tx pgx.Tx, j tenancy.Job) error {
@@ -22,13 +22,19 @@ func (s *Store) RetryJob(ctx context.Context, id tenancy.JobID, actor tenancy.Ac
 			return tenancy.Errorf(tenancy.CodeConflict, "The job is %s; only a failed job can be retried.", j.Status)
 		}
 		var running *tenancy.JobID
+		var inUse bool
 		err := tx.QueryRow(ctx, `
-			SELECT (SELECT job_id FROM identity.job WHERE slug = $1 AND `+unsettled+`)`, j.Slug).Scan(&running)
+			SELECT (SELECT job_id FROM identity.job WHERE slug = $1 AND `+unsettled+`),
+			       EXISTS (SELECT FROM identity.tenant WHERE slug = $1 AND (tenant_id <> $2 OR status <> 'offboarding'))`,
+			j.Slug, j.TenantID).Scan(&running, &inUse)
 		if err != nil {
 			return err
 		}
 		if running != nil {
 			return jobInProgress(j.Slug, *running)
+		}
+		if j.Irreversible() && inUse {
+			return tenancy.Errorf(tenancy.CodeConflict, "The tenant is in use again; to purge it all the same, begin a new purge.")
 		}
 		// The epoch rises, so that the new doorbell has an id never used before
 		// and a worker that still believes in the last attempt is fenced off.
@@ -48,8 +54,9 @@ func (s *Store) RetryJob(ctx context.Context, id tenancy.JobID, actor tenancy.Ac
 		if _, err := tx.Exec(ctx, `
 			UPDATE identity.job_phase
 			SET status = 'pending', started_at = NULL, finished_at = NULL, undone_at = NULL,
-			    detail = '{}', error_code = '', error_message = ''
-			WHERE job_id = $1 AND NOT ($2 AND status = 'done')`, id, j.Irreversible()); err != nil {
+			    -- the dumps of the attempts before are all there is of what is gone
+			    detail = CASE name WHEN 'backup_taken' THEN detail ELSE '{}' END, error_code = '', error_message = ''
+			WHERE job_id = $1`, id); err != nil {
 			return err
 		}
 		if err := ring(ctx, tx, id, tenancy.QueueProvision); err != nil {
@@ -69,7 +76,7 @@ func (s *Store) RetryJob(ctx context.Context, id tenancy.JobID, actor tenancy.Ac
 func (s *Store) CancelJob(ctx context.Context, id tenancy.JobID, actor tenancy.Actor) (tenancy.Job, error) {
 	var cancelled tenancy.Job
 	err := s.operate(ctx, id, func(tx pgx.Tx, j tenancy.Job) error {
-		if j.Irreversible() && j.Status == tenancy.JobRunning {
+		if j.Irreversible() && (j.Status == tenancy.JobRunning || j.Attempt > 1) {
 			return tenancy.Errorf(tenancy.CodeConflict, "A purge that has begun cannot be cancelled.")
 		}
 		if j.Status != tenancy.JobQueued && j.Status != tenancy.JobRunning {

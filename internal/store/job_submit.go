@@ -118,14 +118,15 @@ func checkEarly(ctx context.Context, tx pgx.Tx, n tenancy.NewJob) (target, error
 	var t target
 	var registered, known *tenancy.TenantID
 	var status tenancy.TenantStatus
-	var serverMissing bool
+	var serverMissing, expired bool
 	err := tx.QueryRow(ctx, `
 		SELECT (SELECT job_id FROM identity.job WHERE slug = $1 AND `+unsettled+`),
 		       t.tenant_id, coalesce(t.status, ''), coalesce(t.display_name, ''), t.db_server_id,
 		       (SELECT tenant_id FROM identity.job WHERE slug = $1 AND NOT dry_run ORDER BY job_id DESC LIMIT 1),
-		       $2 <> '' AND NOT EXISTS (SELECT FROM identity.db_server WHERE name = $2 AND is_active)
+		       $2 <> '' AND NOT EXISTS (SELECT FROM identity.db_server WHERE name = $2 AND is_active),
+		       coalesce(t.status = 'offboarding' AND t.purge_after < now(), false)
 		FROM (VALUES (1)) AS one LEFT JOIN identity.tenant t ON t.slug = $1`,
-		n.Slug, n.ServerName).Scan(&running, &registered, &status, &t.name, &t.server, &known, &serverMissing)
+		n.Slug, n.ServerName).Scan(&running, &registered, &status, &t.name, &t.server, &known, &serverMissing, &expired)
 	if err != nil {
 		return t, err
 	}
@@ -138,6 +139,9 @@ func checkEarly(ctx context.Context, tx pgx.Tx, n tenancy.NewJob) (target, error
 			if id != nil {
 				t.id = *id
 			}
+		}
+		if n.OnlyIfExpired && !expired {
+			return t, tenancy.Errorf(tenancy.CodeConflict, "The tenant's retention is not over.")
 		}
 		return t, checkOffboarding(n, registered != nil, status)
 	}

@@ -15,6 +15,9 @@ import (
 // CodeConflict if the tenant's status does not allow it.
 func (s *Store) StartRetention(ctx context.Context, lease tenancy.Lease, days int) (purgeAfter time.Time, err error) {
 	err = s.onTenant(ctx, lease, func(tx pgx.Tx, j tenancy.Job) error {
+		if err := supersedeInvitations(ctx, tx, j.TenantID); err != nil {
+			return err
+		}
 		err := tx.QueryRow(ctx, `
 			UPDATE identity.tenant
 			SET status = 'offboarding', updated_at = now(),
@@ -42,25 +45,55 @@ func (s *Store) EndRetention(ctx context.Context, lease tenancy.Lease) error {
 	})
 }
 
-// CondemnTenant makes the job's tenant offboarding with its retention over, so
-// that nothing uses it while it is purged. A slug without a master row is fine.
+// CondemnTenant makes the job's tenant offboarding, so that nothing uses it while
+// it is purged. A slug without a master row is fine; one whose row is another
+// tenant's is CodePartialState.
 func (s *Store) CondemnTenant(ctx context.Context, lease tenancy.Lease) error {
 	return s.onTenant(ctx, lease, func(tx pgx.Tx, j tenancy.Job) error {
-		_, err := tx.Exec(ctx, `
+		if err := supersedeInvitations(ctx, tx, j.TenantID); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `
 			UPDATE identity.tenant
 			SET status_before = CASE status WHEN 'offboarding' THEN status_before ELSE status END,
-			    status = 'offboarding', purge_after = least(purge_after, now()), updated_at = now()
-			WHERE slug = $1`, j.Slug)
+			    status = 'offboarding', updated_at = now()
+			WHERE tenant_id = $1`, j.TenantID); err != nil {
+			return err
+		}
+		return noOtherTenant(ctx, tx, j)
+	})
+}
+
+// RemoveTenant removes the job's tenant's master row, if there is one. A row of
+// another tenant under the slug is CodePartialState and stays.
+func (s *Store) RemoveTenant(ctx context.Context, lease tenancy.Lease) error {
+	return s.onTenant(ctx, lease, func(tx pgx.Tx, j tenancy.Job) error {
+		if _, err := tx.Exec(ctx, `DELETE FROM identity.tenant WHERE tenant_id = $1 AND status = 'offboarding'`, j.TenantID); err != nil {
+			return err
+		}
+		var left bool
+		err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM identity.tenant WHERE slug = $1)`, j.Slug).Scan(&left)
+		if err == nil && left {
+			err = tenancy.Errorf(tenancy.CodePartialState, "The slug %q has a master row that this purge may not remove.", j.Slug)
+		}
 		return err
 	})
 }
 
-// RemoveTenant removes the master row of the job's slug, if there is one.
-func (s *Store) RemoveTenant(ctx context.Context, lease tenancy.Lease) error {
-	return s.onTenant(ctx, lease, func(tx pgx.Tx, j tenancy.Job) error {
-		_, err := tx.Exec(ctx, `DELETE FROM identity.tenant WHERE slug = $1 AND status = 'offboarding'`, j.Slug)
-		return err
-	})
+func noOtherTenant(ctx context.Context, tx pgx.Tx, j tenancy.Job) error {
+	var other bool
+	err := tx.QueryRow(ctx, `
+		SELECT EXISTS (SELECT FROM identity.tenant WHERE slug = $1 AND tenant_id <> $2)`, j.Slug, j.TenantID).Scan(&other)
+	if err == nil && other {
+		err = tenancy.Errorf(tenancy.CodePartialState, "The slug %q has another tenant by now.", j.Slug)
+	}
+	return err
+}
+
+// supersedeInvitations keeps mail from being sent for a tenant that is leaving.
+func supersedeInvitations(ctx context.Context, tx pgx.Tx, id tenancy.TenantID) error {
+	_, err := tx.Exec(ctx, `UPDATE identity.invitation SET status = 'superseded' WHERE tenant_id = $1 AND status = 'queued'`, id)
+	return err
 }
 
 // TenantIDs returns every id that a job or the registry of this master ever gave
@@ -101,16 +134,16 @@ func (s *Store) CompleteOffboard(ctx context.Context, lease tenancy.Lease, detai
 	})
 }
 
-// ExpiredTenants returns up to limit slugs whose retention is over and that no
-// purge was tried for since: one that failed is an operator's to look into.
+// ExpiredTenants returns up to limit slugs whose retention is over and whose purge
+// has not failed yet: one that failed is an operator's to look into.
 func (s *Store) ExpiredTenants(ctx context.Context, limit int) ([]tenancy.Slug, error) {
 	rows, err := s.pool.Query(ctx, `
 		SELECT slug FROM identity.tenant t
 		WHERE status = 'offboarding' AND purge_after < now()
 		  AND NOT EXISTS (
 			SELECT FROM identity.job j
-			WHERE j.slug = t.slug AND (j.status IN ('queued', 'running', 'rolling_back')
-			   OR j.kind = 'offboard' AND j.status = 'failed' AND j.created_at > t.purge_after))
+			WHERE j.tenant_id = t.tenant_id AND (j.status IN ('queued', 'running', 'rolling_back')
+			   OR j.kind = 'offboard' AND j.status = 'failed' AND (j.options->>'purge')::boolean))
 		ORDER BY purge_after LIMIT $1`, limit)
 	if err != nil {
 		return nil, classify(err)

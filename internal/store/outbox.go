@@ -103,6 +103,10 @@ func ringIdle(ctx context.Context, tx pgx.Tx, id tenancy.JobID) error {
 // long as f runs.
 func (s *Store) Lead(ctx context.Context, name string, f func(context.Context) error) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
+		// The transaction idles while f works.
+		if _, err := tx.Exec(ctx, `SET LOCAL idle_in_transaction_session_timeout = '1min'`); err != nil {
+			return err
+		}
 		var leader bool
 		err := tx.QueryRow(ctx, `SELECT pg_try_advisory_xact_lock(hashtextextended('tenantry:' || $1, 0))`, name).Scan(&leader)
 		if err != nil || !leader {

@@ -230,7 +230,7 @@ func TestGrantToIsEnoughAndNoMore(t *testing.T) {
 	}
 	u, _ := url.Parse(p.url)
 	u.User = url.UserPassword(role, "pw")
-	s, err := store.Open(ctx, u.String(), nil)
+	s, err := store.Open(ctx, u.String(), 0, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,6 +17,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/google/uuid"
@@ -34,17 +35,48 @@ type Store struct {
 	wake func()
 }
 
-// Open connects to master. It does not wait for an answer; CheckSchema does.
-// wake, if not nil, is called after a commit that left something in the outbox;
-// it must not block.
-func Open(ctx context.Context, databaseURL string, wake func()) (*Store, error) {
+// Limits of a session, in case a lock or a transaction of someone else's stands in
+// the way: what waits longer fails, is transient and is tried again.
+var sessionLimits = map[string]string{
+	"lock_timeout":      "8s",
+	"statement_timeout": "30s",
+	// A worker that is suspended within a transaction must not hold up the others.
+	"idle_in_transaction_session_timeout": "10s",
+}
+
+// noticeLostClients has the server notice within half a minute that the host of a
+// session is gone without a word, so that its locks are let go. Servers that
+// cannot refuse the settings, and are left as they are.
+func noticeLostClients(ctx context.Context, conn *pgx.Conn) error {
+	_, err := conn.Exec(ctx, `
+		SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = '30s'`)
+	if pgerr.State(err) != "" {
+		return nil
+	}
+	return err
+}
+
+// Open connects to master, with at least conns connections unless DATABASE_URL
+// says how many. It does not wait for an answer; CheckSchema does. wake, if not
+// nil, is called after a commit that left something in the outbox; it must not
+// block.
+func Open(ctx context.Context, databaseURL string, conns int, wake func()) (*Store, error) {
 	cfg, err := pgxpool.ParseConfig(databaseURL)
 	if err != nil {
 		return nil, errors.New("cannot use DATABASE_URL: it is no valid postgres:// URL")
 	}
+	if !strings.Contains(databaseURL, "pool_max_conns") {
+		cfg.MaxConns = max(cfg.MaxConns, int32(conns))
+	}
+	for name, value := range sessionLimits {
+		if cfg.ConnConfig.RuntimeParams[name] == "" {
+			cfg.ConnConfig.RuntimeParams[name] = value
+		}
+	}
 	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
 		cfg.ConnConfig.RuntimeParams["application_name"] = "tenantry"
 	}
+	cfg.AfterConnect = noticeLostClients
 	pool, err := pgxpool.NewWithConfig(ctx, cfg)
 	if err != nil {
 		return nil, classify(err)

@@ -30,7 +30,7 @@ func setup(t *testing.T) plane {
 	t.Helper()
 	ctx := t.Context()
 	dsn := devplane.NewPreparedDatabase(t, devplane.Master(t), "master_template", migrateMaster)
-	s, err := store.Open(ctx, dsn, nil)
+	s, err := store.Open(ctx, dsn, 0, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

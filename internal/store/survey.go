@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 
@@ -25,22 +26,32 @@ func (s *Store) SurveyTenants(ctx context.Context) ([]tenancy.SurveyedTenant, er
 	return tenants, classify(err)
 }
 
+// Clock is master's time.
+func (s *Store) Clock(ctx context.Context) (time.Time, error) {
+	var now time.Time
+	err := s.pool.QueryRow(ctx, `SELECT clock_timestamp()`).Scan(&now)
+	return now, classify(err)
+}
+
 // SurveyJobs returns the last job of each tenant id there ever was, and any job
-// that holds a place.
-func (s *Store) SurveyJobs(ctx context.Context) ([]tenancy.SurveyedJob, error) {
+// that holds a place. Those that changed after since are recent.
+func (s *Store) SurveyJobs(ctx context.Context, since time.Time) ([]tenancy.SurveyedJob, error) {
 	rows, err := s.pool.Query(ctx, `
-		SELECT job_id, tenant_id, slug, kind, status, coalesce((options->>'purge')::boolean, false), capacity_reserved, residue,
+		SELECT job_id, tenant_id, slug, kind, status, capacity_reserved, residue,
+		       greatest(created_at, started_at, finished_at, run_after) > $1,
+		       EXISTS (SELECT FROM identity.tenant_audit a WHERE a.tenant_id = j.tenant_id AND a.event_type = 'TENANT_PROVISIONED'),
 		       status IN ('queued', 'running', 'rolling_back') AND run_after < now() - interval '2 minutes'
 		         AND (lease_until IS NULL OR lease_until < now())
 		FROM identity.job j
 		WHERE NOT dry_run AND (capacity_reserved OR NOT EXISTS (
 			SELECT FROM identity.job later WHERE later.tenant_id = j.tenant_id AND later.job_id > j.job_id AND NOT later.dry_run))
-		ORDER BY job_id`)
+		ORDER BY job_id`, since)
 	if err != nil {
 		return nil, classify(err)
 	}
 	jobs, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (j tenancy.SurveyedJob, err error) {
-		err = row.Scan(&j.ID, &j.TenantID, &j.Slug, &j.Kind, &j.Status, &j.Purge, &j.Reserved, &j.Residue, &j.Stalled)
+		err = row.Scan(&j.ID, &j.TenantID, &j.Slug, &j.Kind, &j.Status, &j.Reserved, &j.Residue,
+			&j.Recent, &j.EverActive, &j.Stalled)
 		return j, err
 	})
 	return jobs, classify(err)
@@ -63,9 +74,38 @@ func (s *Store) RingJob(ctx context.Context, id tenancy.JobID) error {
 	return err
 }
 
-// HasUnsettledJob reports whether something is under way for a slug.
-func (s *Store) HasUnsettledJob(ctx context.Context, slug tenancy.Slug) (bool, error) {
-	var found bool
-	err := s.pool.QueryRow(ctx, `SELECT EXISTS (SELECT FROM identity.job WHERE slug = $1 AND `+unsettled+`)`, slug).Scan(&found)
-	return found, classify(err)
+// WhileIdle runs f while no job of the slug can begin anew, and only if none is
+// under way and the slug has a master row as expected. It fails with
+// CodeJobInProgress or CodeConflict otherwise: the world has changed since it was
+// looked at.
+func (s *Store) WhileIdle(ctx context.Context, slug tenancy.Slug, registered bool, f func(context.Context) error) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error {
+		// The transaction idles while f works.
+		if _, err := tx.Exec(ctx, `SET LOCAL idle_in_transaction_session_timeout = '5min'`); err != nil {
+			return err
+		}
+		// RetryJob takes the same locks. A new job is another tenant's, or finds
+		// what is here and leaves it alone.
+		rows, err := tx.Query(ctx, `SELECT status FROM identity.job WHERE slug = $1 ORDER BY job_id FOR NO KEY UPDATE`, slug)
+		if err != nil {
+			return err
+		}
+		statuses, err := pgx.CollectRows(rows, pgx.RowTo[string])
+		if err != nil {
+			return err
+		}
+		for _, status := range statuses {
+			if !tenancy.JobStatus(status).Settled() {
+				return tenancy.Errorf(tenancy.CodeJobInProgress, "A job for the slug %q is in progress.", slug)
+			}
+		}
+		var found bool
+		if err := tx.QueryRow(ctx, `SELECT EXISTS (SELECT FROM identity.tenant WHERE slug = $1)`, slug).Scan(&found); err != nil {
+			return err
+		}
+		if found != registered {
+			return tenancy.Errorf(tenancy.CodeConflict, "The slug %q has changed since it was looked at.", slug)
+		}
+		return f(ctx)
+	})
 }

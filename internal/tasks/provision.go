@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strings"
+	"regexp"
 	"time"
 
 	"github.com/hibiken/asynq"
@@ -70,9 +70,11 @@ func result(id tenancy.JobID, err error) error {
 	}
 }
 
-// settled answers a doorbell for a job that is settled already: a duplicate, and
-// nothing to do, unless an operator ran the archived task of a failed job. That
-// is told by the task's last error, which is the one its archiving left.
+// settled answers a doorbell for a job that is settled already. Mostly that is a
+// duplicate, and nothing to do. But for a failed job it may be that an operator
+// ran one of its dead letters, which is told by the error that archiving left: a
+// new attempt begins. Or the worker died after settling the job and before asynq
+// knew: the task becomes the dead letter it should have been.
 func (h *jobHandler) settled(ctx context.Context, id tenancy.JobID) error {
 	queue, _ := asynq.GetQueueName(ctx)
 	taskID, _ := asynq.GetTaskID(ctx)
@@ -84,14 +86,20 @@ func (h *jobHandler) settled(ctx context.Context, id tenancy.JobID) error {
 	if err != nil {
 		return result(id, err)
 	}
-	if job.Status != tenancy.JobFailed || job.Error == nil || !strings.HasPrefix(info.LastErr, string(job.Error.Code)+": job ") {
+	if job.Status != tenancy.JobFailed || job.Error == nil || info.LastErr == "" {
 		return nil
+	}
+	if !deadLetter.MatchString(info.LastErr) {
+		return result(id, job.Error.Err())
 	}
 	if _, err := h.jobs.RetryJob(ctx, id, asynqmonActor); err != nil {
 		return result(id, err)
 	}
 	return result(id, h.runner.Run(ctx, id))
 }
+
+// deadLetter is the text of a failed job's error, as result makes it.
+var deadLetter = regexp.MustCompile(`^[A-Z_]+: job [0-9a-f-]{36}`)
 
 // comeBack is the error of a task that is due again. It says nothing but the
 // code, since it is kept in Redis; that of a job which a stopping worker gave

@@ -202,7 +202,7 @@ func TestADuplicateOfASettledJobDoesNothing(t *testing.T) {
 
 // A task that waited for its next try while the job failed otherwise was run by
 // nobody: it must not begin a new attempt, though it has an error of the same
-// code.
+// code. It becomes the job's dead letter, in case there is no other.
 func TestALateTryOfAFailedJobIsNoRetry(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
@@ -214,7 +214,7 @@ func TestALateTryOfAFailedJobIsNoRetry(t *testing.T) {
 		t.Fatalf("%v (task due %s)", err, info.NextProcessAt)
 	}
 	settled := b.job(t, job.ID)
-	b.awaitGone(t, tenancy.QueueProvision, firstTask(job))
+	b.awaitTask(t, tenancy.QueueProvision, firstTask(job), asynq.TaskStateArchived)
 	if diff := cmp.Diff(settled, b.job(t, job.ID)); diff != "" {
 		t.Errorf("the job changed:\n%s", diff)
 	}

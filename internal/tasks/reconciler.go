@@ -18,7 +18,9 @@ const (
 	// reconcileGrace is how long a job may be due before that is suspicious: the
 	// relay and an idle worker need well under a second.
 	reconcileGrace = 3 * time.Second
-	reconcileBatch = 100
+	// reconcileBatch is beyond any backlog: what still waits its turn in Redis is due
+	// too and must not hide what Redis lost.
+	reconcileBatch = 2000
 	// idempotencyTTL is how long a repeated request is recognised.
 	idempotencyTTL = 7 * 24 * time.Hour
 )
@@ -104,10 +106,10 @@ func (r *reconciler) purgeExpired(ctx context.Context) error {
 	}
 	for _, slug := range expired {
 		job, err := r.ledger.SubmitJob(ctx, tenancy.NewJob{
-			Kind: tenancy.KindOffboard, Slug: slug, Offboarding: tenancy.Offboarding{Purge: true}, RequestedBy: tenancy.SystemActor,
+			Kind: tenancy.KindOffboard, Slug: slug, Offboarding: tenancy.Offboarding{Purge: true}, OnlyIfExpired: true, RequestedBy: tenancy.SystemActor,
 		})
-		if tenancy.CodeOf(err) == tenancy.CodeJobInProgress {
-			continue
+		if code := tenancy.CodeOf(err); code == tenancy.CodeJobInProgress || code == tenancy.CodeConflict {
+			continue // someone was faster
 		}
 		if err != nil {
 			return err

@@ -61,7 +61,7 @@ func setupOn(t *testing.T, redisURL string) *bench {
 	dsn := devplane.NewPreparedDatabase(t, devplane.Master(t), "master_template", migrateMaster)
 	b := &bench{redisURL: redisURL}
 	var err error
-	if b.Store, err = store.Open(t.Context(), dsn, b.woken); err != nil {
+	if b.Store, err = store.Open(t.Context(), dsn, 0, b.woken); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(b.Close)

@@ -48,8 +48,10 @@ const (
 	AccessNone
 )
 
-// Backup describes a final dump.
+// Backup describes a final dump: of which server's database, and where it is.
 type Backup struct {
+	Server string `json:"server"`
+	Host   string `json:"host"`
 	File   string `json:"file"`
 	SHA256 string `json:"sha256"`
 	Bytes  int64  `json:"bytes"`
@@ -206,6 +208,7 @@ type PhaseError struct {
 
 // JobError is why a job failed or is being rolled back.
 type JobError struct {
+	// Code is empty if the job was cancelled.
 	Code    Code
 	Message string
 	Phase   PhaseName
@@ -215,6 +218,9 @@ type JobError struct {
 	Residue []string
 }
 
+// Err is the failure as an error.
+func (e *JobError) Err() *Error { return &Error{Code: e.Code, Message: e.Message} }
+
 // Ownership is the mark the job leaves on everything it makes.
 func (j *Job) Ownership() Ownership {
 	return Ownership{TenantID: j.TenantID, JobID: j.ID}
@@ -222,7 +228,10 @@ func (j *Job) Ownership() Ownership {
 
 // AsSubmitted returns the job as it was when it was accepted.
 func (j Job) AsSubmitted() Job {
-	j.Status, j.Phase, j.Server, j.Error = JobQueued, "", nil, nil
+	j.Status, j.Phase, j.Error = JobQueued, "", nil
+	if j.Kind != KindOffboard { // whose server is known from the start
+		j.Server = nil
+	}
 	j.Attempt, j.Failures, j.Version = 1, 0, 1
 	j.StartedAt, j.FinishedAt, j.CancelRequested = nil, nil, false
 	phases := make([]PhaseRecord, len(j.Phases))
@@ -252,6 +261,8 @@ type NewJob struct {
 	// IdempotencyKey makes a repeated request answer with the first one's job;
 	// empty means none.
 	IdempotencyKey string
+	// OnlyIfExpired makes a purge conditional on the tenant's retention being over.
+	OnlyIfExpired bool
 	// InProcess says that the caller runs the job itself: no task is enqueued,
 	// and what the job's phases check is not checked early.
 	InProcess bool

@@ -45,7 +45,7 @@ type SurveyedDatabase struct {
 	Invalid bool
 	// Public says that any role of the server may connect.
 	Public bool
-	// AppBarred says that the application's role may not log in.
+	// AppBarred says that the application's role cannot get in.
 	AppBarred bool
 }
 
@@ -71,8 +71,10 @@ type SurveyedJob struct {
 	Slug     Slug
 	Kind     JobKind
 	Status   JobStatus
-	// Purge says that it is an offboard job that purges.
-	Purge bool
+	// Recent says that the job was submitted, retried or settled lately.
+	Recent bool
+	// EverActive says that the tenant was in use at some time.
+	EverActive bool
 	// Reserved says that the job holds a place on a server.
 	Reserved bool
 	// Stalled says that the job has been due for minutes without a worker.

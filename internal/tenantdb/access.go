@@ -55,32 +55,64 @@ func (w *work) setAccess(ctx context.Context, f facts, access tenancy.Access) er
 	if access == tenancy.AccessNone {
 		return w.terminate(ctx, f.database.name)
 	}
+	// What an interrupted drop, or someone by hand, may have shut.
+	name := quote(f.database.name)
+	for _, sql := range []string{"ALTER DATABASE " + name + " ALLOW_CONNECTIONS true", "GRANT CONNECT ON DATABASE " + name + " TO " + role} {
+		if err := w.tolerate(ctx, sql, pgerr.InvalidCatalogName, pgerr.UndefinedObject); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+// Mark marks as owner's what exists of the slug without any mark. It fails with
+// CodePartialState, without any effect, if something carries another's.
+func (s *Servers) Mark(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership) error {
+	return s.withSlug(ctx, server, slug, func(ctx context.Context, w *work) error {
+		f, err := look(ctx, w.conn, slug)
+		if err != nil {
+			return failed(ctx, err, "cannot look at "+slug.DatabaseName()+on(server))
+		}
+		var foreign []string
+		for _, t := range []thing{f.database, f.ownerRole, f.appRole} {
+			if t.exists && t.owner != (tenancy.Ownership{}) && !t.provenBy(owner) {
+				foreign = append(foreign, t.String())
+			}
+		}
+		if err := partialState(server, foreign); err != nil {
+			return err
+		}
+		return w.mark(ctx, f, owner)
+	})
 }
 
 // Adopt marks whatever exists of the slug as owner's, whoever made it, so that
 // it can be dropped. It is for an operator who has seen what is there.
 func (s *Servers) Adopt(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership) error {
 	return s.withSlug(ctx, server, slug, func(ctx context.Context, w *work) error {
-		if err := checkOwner(owner); err != nil {
-			return err
-		}
 		f, err := look(ctx, w.conn, slug)
 		if err != nil {
 			return failed(ctx, err, "cannot look at "+slug.DatabaseName()+on(server))
 		}
-		for _, t := range []thing{f.database, f.ownerRole, f.appRole} {
-			if !t.exists || t.provenBy(owner) {
-				continue
-			}
-			kind := " ROLE "
-			if t.kind == "database" {
-				kind = " DATABASE "
-			}
-			if _, err := w.conn.Exec(ctx, "COMMENT ON"+kind+quote(t.name)+" IS '"+owner.String()+"'"); err != nil {
-				return failed(ctx, err, "cannot adopt "+t.String()+on(server))
-			}
-		}
-		return nil
+		return w.mark(ctx, f, owner)
 	})
+}
+
+func (w *work) mark(ctx context.Context, f facts, owner tenancy.Ownership) error {
+	if err := checkOwner(owner); err != nil {
+		return err
+	}
+	for _, t := range []thing{f.database, f.ownerRole, f.appRole} {
+		if !t.exists || t.provenBy(owner) {
+			continue
+		}
+		kind := " ROLE "
+		if t.kind == "database" {
+			kind = " DATABASE "
+		}
+		if _, err := w.conn.Exec(ctx, "COMMENT ON"+kind+quote(t.name)+" IS '"+owner.String()+"'"); err != nil {
+			return failed(ctx, err, "cannot mark "+t.String()+on(w.server))
+		}
+	}
+	return nil
 }

@@ -169,11 +169,16 @@ func setParam(cfg *pgx.ConnConfig, name, value string) {
 func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseconds(), 10) }
 
 // noticeLostClients has the server look once a second whether we are still
-// there. Servers that cannot (before 14, or not on Linux) refuse the setting.
+// there, and notice within half a minute that our host is gone without a word.
+// Servers that cannot (before 14, or not on Linux) refuse the settings.
 func noticeLostClients(ctx context.Context, conn *pgx.Conn) error {
-	_, err := conn.Exec(ctx, "SET client_connection_check_interval = '1s'")
-	if pgerr.State(err) != "" {
-		return nil
+	for _, sql := range []string{
+		"SET client_connection_check_interval = '1s'",
+		"SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = '30s'",
+	} {
+		if _, err := conn.Exec(ctx, sql); err != nil && pgerr.State(err) == "" {
+			return err
+		}
 	}
-	return err
+	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,24 +50,29 @@ func (w *work) dump(ctx context.Context, f facts, path string) (tenancy.Backup, 
 	if err != nil {
 		return tenancy.Backup{}, err
 	}
-	part := path + ".part"
-	defer func() { _ = os.Remove(part) }() // gone once it was renamed
-	if err := os.WriteFile(part, nil, 0o600); err != nil {
-		return tenancy.Backup{}, tenancy.Wrap(tenancy.CodeDependencyUnavailable, err, "The final dump cannot be written to BACKUP_DIR.")
+	// A file of this try's own: an earlier one's pg_dump may live on.
+	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.part") // mode 0600
+	if err != nil {
+		return tenancy.Backup{}, unwritable(err)
 	}
+	defer file.Close()
+	part := file.Name()
+	defer func() { _ = os.Remove(part) }() // gone once it was renamed
 	cfg := w.tenantConfig("")
 	args := []string{
 		"--format=custom", "--no-password", "--file=" + part, "--host=" + cfg.Host, "--port=" + strconv.Itoa(int(cfg.Port)),
 		"--username=" + cfg.User, "--dbname=" + cfg.Database,
 	}
-	if f.ownerRole.exists {
+	var superuser bool
+	if err := w.conn.QueryRow(ctx, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user").Scan(&superuser); err != nil {
+		return tenancy.Backup{}, failed(ctx, err, "cannot look up the admin's rights"+on(w.server))
+	}
+	if !superuser && f.ownerRole.exists {
 		args = append(args, "--role="+f.ownerRole.name)
 	}
 	// The password goes through the environment, which only our own user can see.
 	env := append(os.Environ(), "PGPASSWORD="+cfg.Password)
-	if w.pool.sslmode != "" {
-		env = append(env, "PGSSLMODE="+w.pool.sslmode)
-	}
+	env = append(env, w.pool.sslEnv()...)
 	// What goes wrong is mostly the connection or the disk, so it is tried again.
 	if err := runClient(ctx, env, filepath.Join(bin, "pg_dump"), args...); err != nil {
 		return tenancy.Backup{}, tenancy.Unavailable(err, "cannot dump database "+cfg.Database+on(w.server))
@@ -76,12 +82,80 @@ func (w *work) dump(ctx context.Context, f facts, path string) (tenancy.Backup, 
 	}
 	sum, size, err := digest(part)
 	if err == nil {
-		err = os.Rename(part, path)
+		err = keep(part, path)
 	}
 	if err != nil {
-		return tenancy.Backup{}, tenancy.Wrap(tenancy.CodeDependencyUnavailable, err, "The final dump cannot be written to BACKUP_DIR.")
+		return tenancy.Backup{}, unwritable(err)
 	}
-	return tenancy.Backup{File: path, SHA256: sum, Bytes: size}, nil
+	host, err := os.Hostname()
+	if err != nil {
+		host = "unknown"
+	}
+	return tenancy.Backup{Server: w.server.Name, Host: host, File: path, SHA256: sum, Bytes: size}, nil
+}
+
+// keep renames a file that is whole, so that it survives a crash of the machine:
+// the database is dropped on the strength of it.
+func keep(part, path string) error {
+	for _, name := range []string{part, filepath.Dir(path)} {
+		f, err := os.Open(name)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(f.Sync(), f.Close()); err != nil {
+			return err
+		}
+		if name == part {
+			if err := os.Rename(part, path); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func unwritable(err error) error {
+	return tenancy.Wrap(tenancy.CodeDependencyUnavailable, err, "The final dump cannot be written to BACKUP_DIR.")
+}
+
+// CheckBackup fails unless Backup has what it needs here: a pg_dump for the server
+// and a directory to write to.
+func (s *Servers) CheckBackup(ctx context.Context, server tenancy.DBServer, dir string) error {
+	conn, _, err := s.acquire(ctx, server)
+	if err != nil {
+		return err
+	}
+	defer conn.Release()
+	var version int
+	if err := conn.QueryRow(ctx, "SELECT current_setting('server_version_num')::int").Scan(&version); err != nil {
+		return failed(ctx, err, "cannot look up the version"+on(server))
+	}
+	if _, err := clientBinaries(ctx, version/10000); err != nil {
+		return err
+	}
+	probe, err := os.CreateTemp(dir, ".probe-*")
+	if err != nil {
+		return unwritable(err)
+	}
+	if err := errors.Join(probe.Close(), os.Remove(probe.Name())); err != nil {
+		return unwritable(err)
+	}
+	return nil
+}
+
+// sslEnv hands the admin URL's TLS settings to a client program.
+func (p *adminPool) sslEnv() []string {
+	u, err := url.Parse(p.url)
+	if err != nil {
+		return nil
+	}
+	var env []string
+	for _, name := range []string{"sslmode", "sslrootcert", "sslcert", "sslkey"} {
+		if value := u.Query().Get(name); value != "" {
+			env = append(env, "PG"+strings.ToUpper(name)+"="+value)
+		}
+	}
+	return env
 }
 
 // runClient runs a Postgres client program. What it says goes into the cause,

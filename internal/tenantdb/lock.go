@@ -6,12 +6,17 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"github.com/tenantry/tenantry/internal/crash"
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
 // cleanupTime bounds what is done after a context has ended, to leave nothing
 // behind on a server.
 const cleanupTime = 5 * time.Second
+
+// staleAfter is how long the holder of a slug is waited for before it is taken for
+// a worker that lost its job. Such a worker's own statements end sooner.
+const staleAfter = 10 * time.Second
 
 // work is one caller's exclusive hold of a slug on a server. conn holds the
 // lock and is the only connection that creates and drops.
@@ -39,13 +44,27 @@ func (s *Servers) withSlug(ctx context.Context, server tenancy.DBServer, slug te
 		return failed(ctx, err, "cannot lock "+slug.DatabaseName()+on(server))
 	}
 	defer w.unlock(ctx)
+	// Whoever waited for the lock may have lost the job meanwhile.
+	if err := tenancy.CheckFence(ctx); err != nil {
+		return err
+	}
 	return f(ctx, w)
 }
 
 // lock asks again and again rather than waiting in the server, where a lock
 // timeout would end the wait and a waiter outlive its client.
 func (w *work) lock(ctx context.Context) error {
+	if crash.NoSlugLock {
+		return nil
+	}
+	stale := time.Now().Add(staleAfter)
 	for delay := 5 * time.Millisecond; ; delay = min(2*delay, 100*time.Millisecond) {
+		if time.Now().After(stale) {
+			if err := w.evict(ctx); err != nil {
+				return err
+			}
+			stale = time.Now().Add(staleAfter)
+		}
 		var locked bool
 		err := w.conn.QueryRow(ctx, "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", lockName(w.slug)).Scan(&locked)
 		if err != nil || locked {
@@ -60,8 +79,30 @@ func (w *work) lock(ctx context.Context) error {
 	}
 }
 
+// evict ends the session that holds the slug, if the caller has a job's lease: one
+// job a slug is under way, so the holder is a worker that lost it, suspended or cut
+// off. Without a lease it waits on.
+func (w *work) evict(ctx context.Context) error {
+	if !tenancy.HasFence(ctx) {
+		return nil
+	}
+	if err := tenancy.CheckFence(ctx); err != nil {
+		return err
+	}
+	_, err := w.conn.Exec(ctx, `
+		SELECT pg_terminate_backend(l.pid)
+		FROM pg_locks l, (SELECT hashtextextended($1, 0) AS key) k
+		WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.pid <> pg_backend_pid()
+		  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+		  AND l.classid::bigint = (k.key >> 32) & 4294967295 AND l.objid::bigint = k.key & 4294967295`, lockName(w.slug))
+	return err
+}
+
 // unlock lets go of the slug, by closing the connection if all else fails.
 func (w *work) unlock(ctx context.Context) {
+	if crash.NoSlugLock {
+		return
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 	defer cancel()
 	var unlocked bool

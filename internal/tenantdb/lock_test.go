@@ -150,3 +150,33 @@ func TestCancelledEnsure(t *testing.T) {
 	b.migrate(t)
 	sql(t, b.appURL, "SELECT 1")
 }
+
+// TestAHolderThatLostItsJobIsEvicted: whoever has the job's lease does not wait
+// for ever for a worker that is suspended or cut off with the slug in its hands.
+func TestAHolderThatLostItsJobIsEvicted(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	holder, err := pgx.Connect(t.Context(), b.pg.URL())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer holder.Close(context.Background())
+	if _, err := holder.Exec(t.Context(), "SELECT pg_advisory_lock(hashtextextended($1, 0))", "tenantry "+b.slug.DatabaseName()); err != nil {
+		t.Fatal(err)
+	}
+	lost := tenancy.Errorf(tenancy.CodeLeaseLost, "lost")
+	stale := tenancy.WithFence(t.Context(), func(context.Context) error { return lost })
+	if err := b.DropDatabase(stale, b.server, b.slug, b.owner); !errors.Is(err, lost) {
+		t.Errorf("without the lease: %v", err)
+	}
+	if err := holder.Ping(t.Context()); err != nil {
+		t.Fatalf("the holder was evicted by a worker without the lease: %v", err)
+	}
+	held := tenancy.WithFence(t.Context(), func(context.Context) error { return nil })
+	if err := b.DropDatabase(held, b.server, b.slug, b.owner); err != nil {
+		t.Errorf("with the lease: %v", err)
+	}
+	if err := holder.Ping(t.Context()); err == nil {
+		t.Error("the holder is still there")
+	}
+}

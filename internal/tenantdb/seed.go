@@ -74,3 +74,22 @@ func (s *Servers) inTenant(ctx context.Context, server tenancy.DBServer, slug te
 	w := &work{Servers: s, server: server, slug: slug, pool: pool}
 	return w.inTenant(ctx, slug.OwnerRole(), f)
 }
+
+// Used reports whether anybody ever signed in to the tenant: a password was
+// chosen or an invitation accepted. A database without those tables is unused.
+func (s *Servers) Used(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug) (bool, error) {
+	used := false
+	look := func(conn *pgx.Conn) error {
+		var migrated bool
+		err := conn.QueryRow(ctx, `SELECT to_regclass('identity.users') IS NOT NULL AND to_regclass('identity.invitations') IS NOT NULL`).Scan(&migrated)
+		if err != nil || !migrated {
+			return err
+		}
+		return conn.QueryRow(ctx, `
+			SELECT EXISTS (SELECT FROM identity.users WHERE password_hash IS NOT NULL)
+			    OR EXISTS (SELECT FROM identity.invitations WHERE accepted_at IS NOT NULL)`).Scan(&used)
+	}
+	// As the admin: the roles may be among what is missing.
+	err := s.withSlug(ctx, server, slug, func(ctx context.Context, w *work) error { return w.inTenant(ctx, "", look) })
+	return used, failed(ctx, err, "cannot look into "+slug.DatabaseName()+on(server))
+}

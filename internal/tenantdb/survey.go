@@ -27,7 +27,8 @@ func (s *Servers) Survey(ctx context.Context, server tenancy.DBServer) ([]tenanc
 		       EXISTS (SELECT FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a
 		               WHERE d.oid IS NOT NULL AND a.grantee = 0 AND a.privilege_type = 'CONNECT'),
 		       o.oid IS NOT NULL, coalesce(shobj_description(o.oid, 'pg_authid'), ''),
-		       a.oid IS NOT NULL, coalesce(shobj_description(a.oid, 'pg_authid'), ''), coalesce(NOT a.rolcanlogin, false)
+		       a.oid IS NOT NULL, coalesce(shobj_description(a.oid, 'pg_authid'), ''),
+		       coalesce(NOT a.rolcanlogin OR NOT d.datallowconn OR NOT has_database_privilege(a.oid, d.oid, 'CONNECT'), false)
 		FROM name n
 		LEFT JOIN pg_database d ON d.datname = n.name
 		LEFT JOIN pg_roles o ON o.rolname = n.name || '_owner'

@@ -10,8 +10,9 @@ CREATE TABLE identity.invitation (
     actor         text NOT NULL,
     failures      integer NOT NULL DEFAULT 0,
     last_error    text NOT NULL DEFAULT '',
-    -- not to be tried before; a sender pushes it ahead while it works
+    -- not to be tried before; a sender claims it and pushes this ahead
     run_after     timestamptz NOT NULL DEFAULT now(),
+    claimed       boolean NOT NULL DEFAULT false,
     created_at    timestamptz NOT NULL DEFAULT now(),
     sent_at       timestamptz
 );

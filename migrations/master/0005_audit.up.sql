@@ -14,6 +14,7 @@ CREATE TABLE identity.tenant_audit (
     hash             bytea NOT NULL
 );
 CREATE INDEX tenant_audit_slug ON identity.tenant_audit (slug, audit_id);
+CREATE INDEX tenant_audit_tenant ON identity.tenant_audit (tenant_id, event_type);
 CREATE INDEX tenant_audit_event ON identity.tenant_audit (event_type, audit_id);
 
 -- The last link, so that rows missing at the end are noticed too.

@@ -1,0 +1,57 @@
+//go:build crashpoints
+
+package crashtest_test
+
+import (
+	"strings"
+	"testing"
+	"time"
+)
+
+// TestCrashMatrix kills workers at every point: once, again at the same point,
+// and again one point further.
+func TestCrashMatrix(t *testing.T) {
+	w := setup(t)
+	var all []scenario
+	for _, way := range []way{completes, fails, failsEarly, isCancelled} {
+		points := way.points()
+		for i, point := range points {
+			all = append(all, scenario{way: way, event: killed, point: point})
+			if i == len(points)-1 || way == failsEarly || way == isCancelled {
+				continue // settled; the rest is as in fails
+			}
+			all = append(all, scenario{way: way, event: killedOnward, point: point, next: points[i+1]})
+			if !strings.HasSuffix(point, ":recorded") { // which a job passes once
+				all = append(all, scenario{way: way, event: killedTwice, point: point})
+			}
+		}
+	}
+	// Dead before the failure is recorded.
+	all = append(all,
+		scenario{way: failsEarly, event: killed, point: "do:migrations_applied:after"},
+		scenario{way: fails, event: killedTwice, point: "do:admin_seeded:after"},
+	)
+	began := time.Now()
+	report(t, w.playAll(t, all), time.Since(began))
+}
+
+// TestCrashFrozen suspends workers at every point until it is all over, and
+// wakes them. They must notice in time that the job is no longer their own.
+func TestCrashFrozen(t *testing.T) {
+	w := setup(t)
+	var all []scenario
+	for _, way := range []way{completes, fails} {
+		points := way.points()
+		for i, point := range points {
+			all = append(all, scenario{way: way, event: frozen, point: point})
+			switch {
+			case way == fails:
+				all = append(all, scenario{way: way, event: frozenRetried, point: point})
+			case i < len(points)-1:
+				all = append(all, scenario{way: way, event: frozenCancelled, point: point})
+			}
+		}
+	}
+	began := time.Now()
+	report(t, w.playAll(t, all), time.Since(began))
+}

@@ -1,0 +1,49 @@
+package crashtest_test
+
+import (
+	"slices"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// way is how a job would go if nothing happened to its workers.
+type way string
+
+const (
+	completes way = "complete"
+	// fails when it seeds the admin, so that all but the last phase are undone.
+	fails way = "failed"
+	// failsEarly fails in a migration.
+	failsEarly way = "failed early"
+	// isCancelled while it is in its last phase.
+	isCancelled way = "cancelled"
+)
+
+// points lists the points of a way, in the order a job passes them: those of
+// its Do if it completes, of its Undo otherwise.
+func (w way) points() []string {
+	phases := tenancy.ProvisionPhases(false)
+	step := "undo"
+	var points []string
+	switch w {
+	case completes:
+		step = "do"
+	case failsEarly:
+		phases = phases[:slices.Index(phases, tenancy.PhaseMigrationsApplied)+1]
+	case fails:
+		phases = phases[:slices.Index(phases, tenancy.PhaseAdminSeeded)+1]
+	}
+	if step == "undo" {
+		slices.Reverse(phases)
+		points = append(points, "rollback:begun:recorded")
+	}
+	for _, p := range phases {
+		for _, when := range []string{"before", "after", "recorded"} {
+			points = append(points, step+":"+string(p)+":"+when)
+		}
+	}
+	if step == "undo" {
+		return append(points, "rollback:settled:recorded")
+	}
+	return points[:len(points)-1] // the last phase's Do records it
+}
