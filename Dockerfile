@@ -25,7 +25,17 @@ COPY --from=build /out/api /usr/bin/api
 EXPOSE 8080
 ENTRYPOINT ["/usr/bin/api"]
 
-FROM gcr.io/distroless/static-debian12:nonroot AS worker
+# What runs jobs needs pg_dump for the final dump of a purged tenant, of a version
+# no older than the tenant servers'.
+FROM debian:bookworm-slim AS with-pg-dump
+RUN apt-get update \
+    && apt-get install -y --no-install-recommends ca-certificates postgresql-client-15 \
+    && rm -rf /var/lib/apt/lists/* \
+    && useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin tenantry \
+    && install -d -o 10001 -g 10001 -m 0700 /backups
+USER 10001:10001
+
+FROM with-pg-dump AS worker
 COPY --from=build /out/worker /usr/bin/worker
 # A worker needs up to 26 s to stop: give it 30 before it is killed.
 ENTRYPOINT ["/usr/bin/worker"]
@@ -37,13 +47,8 @@ HEALTHCHECK --interval=5s --timeout=3s --start-period=10s --retries=5 \
     CMD ["/usr/bin/wget", "-q", "-O", "/dev/null", "http://127.0.0.1:8080/readyz"]
 
 # The command line, with the shell that scripts such as deploy/seed.sh need.
-FROM debian:bookworm-slim AS tenantctl
-RUN apt-get update \
-    && apt-get install -y --no-install-recommends ca-certificates \
-    && rm -rf /var/lib/apt/lists/* \
-    && useradd --system --uid 10001 --user-group --no-create-home --shell /usr/sbin/nologin tenantry
+FROM with-pg-dump AS tenantctl
 COPY --from=build /out/tenantctl /usr/local/bin/tenantctl
-USER 10001:10001
 ENTRYPOINT ["/usr/local/bin/tenantctl"]
 
 # For development only: it takes any token. Its user is not the one of the other
