@@ -67,7 +67,7 @@ func TestFlushedRedisLosesNothing(t *testing.T) {
 	client := redis.NewClient(opt)
 	defer client.Close()
 	var ids []string
-	for i := range 15 { // more than run at a time
+	for i := range 20 { // more than run at a time
 		ids = append(ids, p.submit(t, request(fmt.Sprintf("acme-%d", i))))
 	}
 	if err := client.FlushAll(t.Context()).Err(); err != nil {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
@@ -12,6 +14,8 @@ import (
 
 	"github.com/Shopify/toxiproxy/v2"
 	"github.com/rs/zerolog"
+
+	"github.com/tenantry/tenantry/internal/secrets/emulator"
 )
 
 // A tenant server that is away delays a job and does not fail it, if it comes
@@ -170,4 +174,96 @@ func (p *plane) troubled(t *testing.T, id string) {
 		}
 		return false
 	})
+}
+
+// The vault throttles, breaks, loses answers, refuses. What passes delays a job;
+// what does not fails it, and leaves nothing but what the vault keeps by itself.
+func TestVaultTrouble(t *testing.T) {
+	t.Parallel()
+	dir := migrations(t, map[string]string{"1_ok.up.sql": `SELECT 1;`})
+	p := startPlane(t, 1, map[string]string{"TENANT_MIGRATIONS": dir})
+	vault := p.servers.Vault
+	t.Cleanup(func() { vault.Fail(nil) })
+	first := func(kind emulator.OpKind, n int, f emulator.Fault) func(emulator.Op) *emulator.Fault {
+		return func(op emulator.Op) *emulator.Fault {
+			if op.Kind == kind && strings.HasPrefix(op.Name, "tenant-db-") && (n == 0 || op.Nth <= n) {
+				return &f
+			}
+			return nil
+		}
+	}
+	for _, test := range []struct {
+		name, code, left string
+		fault            func(emulator.Op) *emulator.Fault
+		broken           bool // the migrations, so that the job is undone
+	}{
+		{name: "throttled", fault: first(emulator.OpSet, 2, emulator.Fault{Status: 429, RetryAfter: time.Second}), left: everything},
+		{name: "breaks", fault: first(emulator.OpGet, 8, emulator.Fault{Status: 503}), left: everything},
+		{name: "answer-lost", fault: first(emulator.OpSet, 1, emulator.Fault{DropReply: true}), left: everything},
+		{name: "refuses", fault: first(emulator.OpSet, 0, emulator.Fault{Status: 403}), code: "E_DEPENDENCY_UNAVAILABLE", left: nothing},
+		{name: "undone", broken: true, fault: first(emulator.OpDelete, 6, emulator.Fault{Status: 503}), code: "E_MIGRATIONS_FAILED", left: nothing},
+		{name: "delete-lost", broken: true, fault: first(emulator.OpDelete, 1, emulator.Fault{DropReply: true}), code: "E_MIGRATIONS_FAILED", left: nothing},
+		{
+			name: "purge-refused", broken: true, fault: first(emulator.OpPurge, 0, emulator.Fault{Status: 403}), code: "E_MIGRATIONS_FAILED",
+			left: "rows=0 databases=0 roles=0 secret=false deleted=true",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			sql := `SELECT 1;`
+			if test.broken {
+				sql = `SELECT 1 FROM nowhere;`
+			}
+			if err := os.WriteFile(filepath.Join(dir, "1_ok.up.sql"), []byte(sql), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			vault.Fail(test.fault)
+			a := p.settle(t, p.submit(t, request(test.name)), 90*time.Second)
+			vault.Fail(nil)
+			if test.code != "" {
+				p.wantFailed(t, a, test.code)
+			} else if a.text("status") != "complete" {
+				t.Fatalf("%v", a.body)
+			}
+			if got := p.exists(t, test.name); got != test.left {
+				t.Error(got)
+			}
+			if test.code == "" {
+				return
+			}
+			// The name is free again at once, soft-deleted or not.
+			if err := os.WriteFile(filepath.Join(dir, "1_ok.up.sql"), []byte(`SELECT 1;`), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if a := p.settle(t, p.submit(t, request(test.name)), 60*time.Second); a.text("status") != "complete" {
+				t.Errorf("and again: %v", a.body)
+			}
+		})
+	}
+}
+
+// A job that cannot be undone yet says what is left, and is undone once it can be.
+func TestResidue(t *testing.T) {
+	t.Parallel()
+	dir := migrations(t, map[string]string{"1_broken.up.sql": `SELECT 1 FROM nowhere;`})
+	p := startPlane(t, 1, map[string]string{"TENANT_MIGRATIONS": dir})
+	p.servers.Vault.Fail(func(op emulator.Op) *emulator.Fault {
+		if op.Kind == emulator.OpDelete {
+			return &emulator.Fault{Status: 403}
+		}
+		return nil
+	})
+	id := p.submit(t, request("acme"))
+	eventually(t, 60*time.Second, "the residue is named", func() bool {
+		a := p.call(t, http.MethodGet, "/platform/jobs/"+id, nil)
+		return a.text("status") == "rolling_back" && strings.Contains(a.text("error", "residue"), "secret tenant-db-acme")
+	})
+	if v, err := p.vault.Value(t.Context(), "tenant-db-acme"); v == "" || err != nil {
+		t.Errorf("the secret that is left is not there: %v", err)
+	}
+	p.servers.Vault.Fail(nil)
+	a := p.settle(t, id, 60*time.Second)
+	p.wantFailed(t, a, "E_MIGRATIONS_FAILED")
+	if got := p.exists(t, "acme"); got != nothing || a.text("error", "residue") != "[]" {
+		t.Errorf("%s, residue %s", got, a.text("error", "residue"))
+	}
 }
