@@ -9,7 +9,8 @@
 //     and roles on every server, the vault, the rows of master, Redis.
 //
 // A job must end complete, with exactly one of each thing and all of it working,
-// or failed or cancelled, with nothing at all.
+// or failed or cancelled, with nothing at all. A purge must end complete, with
+// nothing left but its audit row and its dump, and the slug must work again.
 //
 // Every trial has a master database and a Redis database of its own, so that its
 // workers see its job alone; tenant servers and vault are shared, and the slugs

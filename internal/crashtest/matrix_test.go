@@ -6,6 +6,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
 // TestCrashMatrix kills workers at every point: once, again at the same point,
@@ -35,16 +37,45 @@ func TestCrashMatrix(t *testing.T) {
 	report(t, w.playAll(t, all), time.Since(began))
 }
 
+// TestCrashPurge kills workers at every point of a purge, which goes only
+// forward: once, again at the same point, and again one point further. With a
+// final dump, each just once, but for the phases around the dump.
+func TestCrashPurge(t *testing.T) {
+	w := setup(t)
+	var all []scenario
+	for _, way := range []way{purges, dumps} {
+		points := way.points()
+		for i, point := range points {
+			all = append(all, scenario{way: way, event: killed, point: point})
+			if i == len(points)-1 || way == dumps && !aroundDump(point) {
+				continue
+			}
+			all = append(all, scenario{way: way, event: killedOnward, point: point, next: points[i+1]})
+			if !strings.HasSuffix(point, ":recorded") {
+				all = append(all, scenario{way: way, event: killedTwice, point: point})
+			}
+		}
+	}
+	began := time.Now()
+	report(t, w.playAll(t, all), time.Since(began))
+}
+
+func aroundDump(point string) bool {
+	return strings.Contains(point, string(tenancy.PhaseBackupTaken)) || strings.Contains(point, string(tenancy.PhaseDatabaseDropped))
+}
+
 // TestCrashFrozen suspends workers at every point until it is all over, and
 // wakes them. They must notice in time that the job is no longer their own.
 func TestCrashFrozen(t *testing.T) {
 	w := setup(t)
 	var all []scenario
-	for _, way := range []way{completes, fails} {
+	for _, way := range []way{completes, fails, purges} {
 		points := way.points()
 		for i, point := range points {
 			all = append(all, scenario{way: way, event: frozen, point: point})
 			switch {
+			case way == purges:
+				all = append(all, scenario{way: way, event: frozenReused, point: point})
 			case way == fails:
 				all = append(all, scenario{way: way, event: frozenRetried, point: point})
 			case i < len(points)-1:

@@ -25,6 +25,7 @@ type reality struct {
 	Tenants                         []string // master rows: status and server
 	Reserved, Invitations           int
 	Provisioned, Failed, Cancelled  int
+	Purged                          int      // whichever tenant of the slug
 	Databases, Roles                []string // server and whose
 	SecretLive, SecretDeleted, Mine bool
 	AuditFaults                     []string
@@ -40,10 +41,11 @@ func (t *trial) observe(ctx context.Context, job tenancy.Job) (r reality, err er
 		       (SELECT count(*) FROM identity.invitation WHERE job_id = j.job_id),
 		       count(a.*) FILTER (WHERE a.event_type = 'TENANT_PROVISIONED'),
 		       count(a.*) FILTER (WHERE a.event_type = 'TENANT_PROVISION_FAILED'),
-		       count(a.*) FILTER (WHERE a.event_type = 'JOB_CANCELLED')
+		       count(a.*) FILTER (WHERE a.event_type = 'JOB_CANCELLED'),
+		       (SELECT count(*) FROM identity.tenant_audit WHERE slug = j.slug AND event_type = 'TENANT_PURGED')
 		FROM identity.job j LEFT JOIN identity.tenant_audit a USING (job_id)
 		WHERE j.job_id = $1 GROUP BY j.job_id`, job.ID).
-		Scan(&r.Status, &r.Residue, &r.Reserved, &r.Invitations, &r.Provisioned, &r.Failed, &r.Cancelled)
+		Scan(&r.Status, &r.Residue, &r.Reserved, &r.Invitations, &r.Provisioned, &r.Failed, &r.Cancelled, &r.Purged)
 	if err != nil {
 		return r, err
 	}
@@ -79,7 +81,7 @@ func (t *trial) observe(ctx context.Context, job tenancy.Job) (r reality, err er
 	return r, err
 }
 
-// verdict compares reality with the only two that are allowed. It must be asked
+// verdict compares reality with the only ones that are allowed. It must be asked
 // when no worker runs.
 func (t *trial) verdict(ctx context.Context, id tenancy.JobID, end tenancy.JobStatus) error {
 	job, err := t.control.Store.Job(ctx, id)
@@ -102,8 +104,21 @@ func (t *trial) verdict(ctx context.Context, id tenancy.JobID, end tenancy.JobSt
 	want(len(r.AuditFaults) == 0, "the audit trail is broken: %v", r.AuditFaults)
 	want(!r.SecretDeleted, "the secret is soft-deleted")
 	want(t.deserted(ctx, job.Slug) == nil, "sessions are left in the database")
-	switch r.Status {
-	case tenancy.JobComplete:
+	want(r.Purged == t.purges, "audit: %d purged by %d purges", r.Purged, t.purges)
+	gone := func() {
+		want(len(r.Tenants) == 0, "master rows: %v", r.Tenants)
+		want(len(r.Databases) == 0, "databases: %v", r.Databases)
+		want(len(r.Roles) == 0, "roles: %v", r.Roles)
+		want(!r.SecretLive, "the secret is still there")
+		want(r.Provisioned == 0, "audit says provisioned")
+		want(r.Invitations == 0, "%d invitations", r.Invitations)
+	}
+	switch {
+	case r.Status == tenancy.JobComplete && job.Kind == tenancy.KindOffboard:
+		gone()
+		want(r.Failed+r.Cancelled == 0, "audit: %d failed, %d cancelled", r.Failed, r.Cancelled)
+		v = append(v, t.kept(ctx, job)...)
+	case r.Status == tenancy.JobComplete:
 		home := job.Server.Name
 		want(slices.Equal(r.Tenants, []string{"active on " + home}), "master rows: %v", r.Tenants)
 		want(slices.Equal(r.Databases, []string{home + ", mine"}), "databases: %v", r.Databases)
@@ -115,14 +130,9 @@ func (t *trial) verdict(ctx context.Context, id tenancy.JobID, end tenancy.JobSt
 		if len(v) == 0 {
 			v = append(v, t.works(ctx, job)...)
 		}
-	case tenancy.JobFailed, tenancy.JobCancelled:
-		want(len(r.Tenants) == 0, "master rows: %v", r.Tenants)
-		want(len(r.Databases) == 0, "databases: %v", r.Databases)
-		want(len(r.Roles) == 0, "roles: %v", r.Roles)
-		want(!r.SecretLive, "the secret is still there")
-		want(r.Provisioned == 0, "audit says provisioned")
+	case r.Status == tenancy.JobFailed, r.Status == tenancy.JobCancelled:
+		gone()
 		want(r.Failed+r.Cancelled == job.Attempt, "audit: %d failed, %d cancelled in %d attempts", r.Failed, r.Cancelled, job.Attempt)
-		want(r.Invitations == 0, "%d invitations", r.Invitations)
 	default:
 		want(false, "the job is %s", r.Status)
 	}

@@ -17,7 +17,14 @@ const (
 	failsEarly way = "failed early"
 	// isCancelled while it is in its last phase.
 	isCancelled way = "cancelled"
+	// purges a tenant that was provisioned before.
+	purges way = "purged"
+	// dumps and purges one.
+	dumps way = "dumped, purged"
 )
+
+// purge reports whether the job is a purge, which is never undone.
+func (w way) purge() bool { return w == purges || w == dumps }
 
 // points lists the points of a way, in the order a job passes them: those of
 // its Do if it completes, of its Undo otherwise.
@@ -28,6 +35,8 @@ func (w way) points() []string {
 	switch w {
 	case completes:
 		step = "do"
+	case purges, dumps:
+		step, phases = "do", tenancy.OffboardPhases(tenancy.Offboarding{Purge: true})
 	case failsEarly:
 		phases = phases[:slices.Index(phases, tenancy.PhaseMigrationsApplied)+1]
 	case fails:

@@ -44,7 +44,7 @@ func report(t *testing.T, outcomes []outcome, took time.Duration) {
 			recovery = fmt.Sprintf("%.1fs", o.recovery.Seconds())
 			recoveries = append(recoveries, o.recovery)
 		}
-		fmt.Fprintf(&table, "%-13s %-36s %-26s %6s  %s\n", o.way, o.point, o.event, recovery, result)
+		fmt.Fprintf(&table, "%-15s %-36s %-26s %6s  %s\n", o.way, o.point, o.event, recovery, result)
 	}
 	t.Logf("%d trials in %.0fs, %d bad; recovery: %s\n%s", len(outcomes), took.Seconds(), bad, spread(recoveries), &table)
 }

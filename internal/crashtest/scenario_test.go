@@ -26,6 +26,8 @@ const (
 	frozenCancelled event = "frozen, cancelled"
 	// frozenRetried: meanwhile the job fails, is retried, and completes.
 	frozenRetried event = "frozen, retried"
+	// frozenReused: meanwhile the tenant is purged and its slug another's.
+	frozenReused event = "frozen, slug reused"
 )
 
 // scenario is one row of the matrix.
@@ -36,14 +38,14 @@ type scenario struct {
 	point, next string
 }
 
-func (s scenario) String() string { return fmt.Sprintf("%-13s %-38s %s", s.way, s.point, s.event) }
+func (s scenario) String() string { return fmt.Sprintf("%-15s %-38s %s", s.way, s.point, s.event) }
 
 // end is how the job must end.
 func (s scenario) end() tenancy.JobStatus {
 	switch {
 	case s.event == frozenCancelled, s.way == isCancelled:
 		return tenancy.JobCancelled
-	case s.way == completes, s.event == frozenRetried:
+	case s.way == completes, s.way.purge(), s.event == frozenRetried:
 		return tenancy.JobComplete
 	}
 	return tenancy.JobFailed
@@ -87,6 +89,11 @@ func (t *trial) play(ctx context.Context, s scenario) (recovery time.Duration, e
 	if err := t.submit(ctx); err != nil {
 		return 0, err
 	}
+	if s.way.purge() {
+		if err := t.submitPurge(ctx, s.way == dumps); err != nil {
+			return 0, err
+		}
+	}
 	if s.way == isCancelled {
 		if _, err := t.crashAt(ctx, "do:complete:before"); err != nil {
 			return 0, err
@@ -103,7 +110,13 @@ func (t *trial) play(ctx context.Context, s scenario) (recovery time.Duration, e
 	if err != nil {
 		return recovery, err
 	}
-	return recovery, t.verdict(ctx, t.job.ID, s.end())
+	if err := t.verdict(ctx, t.job.ID, s.end()); err != nil || !s.way.purge() || s.event == frozenReused {
+		return recovery, err
+	}
+	if err := t.reuse(ctx); err != nil {
+		return recovery, err
+	}
+	return recovery, t.verdict(ctx, t.job.ID, tenancy.JobComplete)
 }
 
 func (t *trial) playKilled(ctx context.Context, s scenario) (recovery time.Duration, err error) {
@@ -147,6 +160,11 @@ func (t *trial) playFrozen(ctx context.Context, s scenario) error {
 			return err
 		}
 		if _, err := t.finish(ctx, 1); err != nil {
+			return err
+		}
+	}
+	if s.event == frozenReused {
+		if err := t.reuse(ctx); err != nil {
 			return err
 		}
 	}

@@ -35,6 +35,10 @@ type trial struct {
 	control               *app.Control
 	// job is the latest that was submitted.
 	job tenancy.Job
+	// purges is how many were submitted, backups where they dump; "" if they do
+	// not.
+	purges  int
+	backups string
 	// migrations is the set that workers are given, lease the length of theirs.
 	migrations string
 	lease      time.Duration
@@ -115,7 +119,10 @@ func (t *trial) dropTenants(ctx context.Context) error {
 
 // submit records a job for a fresh slug.
 func (t *trial) submit(ctx context.Context) error {
-	slug := tenancy.Slug("c-" + randomHex(5))
+	return t.submitFor(ctx, tenancy.Slug("c-"+randomHex(5)))
+}
+
+func (t *trial) submitFor(ctx context.Context, slug tenancy.Slug) error {
 	var err error
 	t.job, err = t.control.Store.SubmitJob(ctx, tenancy.NewJob{
 		Slug: slug, DisplayName: "Tenant " + string(slug), AdminEmail: "admin@tenant.example",
@@ -135,7 +142,7 @@ func (t *trial) start(env ...string) (*worker, error) {
 		"DATABASE_URL=" + t.databaseURL, "REDIS_URL=" + t.redisURL(t.slot),
 		"KEY_VAULT_URL=" + t.plane.Vault.URL(), "KEY_VAULT_CA_FILE=" + t.plane.Vault.CAFile(),
 		"SMTP_URL=" + t.plane.Mailbox.SMTPURL(), "MAIL_FROM=no-reply@platform.localhost",
-		"TENANT_URL=http://{slug}.localhost", "TENANT_MIGRATIONS=" + t.migrations,
+		"TENANT_URL=http://{slug}.localhost", "TENANT_MIGRATIONS=" + t.migrations, "BACKUP_DIR=" + t.backups,
 		"WORKER_CONCURRENCY=4", "TENANTRY_CRASH_LEASE_TTL=" + t.lease.String(),
 	}, env...)...)
 	if err == nil {
