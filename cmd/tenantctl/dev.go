@@ -91,6 +91,12 @@ func (c *cli) runDev(ctx context.Context, cfg config.Config, o devOptions) (err 
 		err = errors.Join(err, plane.Stop(stop))
 	}()
 	cfg = devConfig(cfg, plane, listener)
+	if cfg.BackupDir == "" {
+		cfg.BackupDir = filepath.Join(dir, "backups")
+		if err := os.MkdirAll(cfg.BackupDir, 0o700); err != nil {
+			return fmt.Errorf("cannot make a directory for final dumps: %w", err)
+		}
+	}
 	seeded, err := seedDev(ctx, cfg, plane, dir, log)
 	if err != nil {
 		return err

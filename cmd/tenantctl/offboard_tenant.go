@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"os"
 
 	"github.com/spf13/cobra"
 
@@ -21,8 +22,8 @@ write, and after the retention a worker purges it. --now ends its sessions and l
 its application in no more. --cancel brings it back.
 
 --purge removes database, roles, secret and master row for good, from whatever state
-they are in, after a final dump to BACKUP_DIR unless --no-backup. It is safe to
-repeat. What cannot be shown to be this tenant's is named and left alone; once you
+they are in, after a final dump to BACKUP_DIR, or else to the working directory,
+unless --no-backup. It is safe to repeat. What cannot be shown to be this tenant's is named and left alone; once you
 have seen it, --adopt purges it too.`,
 		Example: `  tenantctl offboard-tenant --slug acme
   tenantctl offboard-tenant --slug acme --purge --confirm acme`,
@@ -31,7 +32,17 @@ have seen it, --adopt purges it too.`,
 			if err := checkOffboarding(slug, confirm, o); err != nil {
 				return err
 			}
-			control, cfg, err := c.vaultControl(cmd)
+			cfg, err := c.vaultConfig(cmd)
+			if err != nil {
+				return err
+			}
+			if o.Purge && !o.NoBackup && cfg.BackupDir == "" {
+				if cfg.BackupDir, err = os.Getwd(); err != nil {
+					return usageError{fmt.Errorf("BACKUP_DIR is not set, and there is no working directory: %w", err)}
+				}
+				fmt.Fprintf(c.stderr, "BACKUP_DIR is not set; the final dump goes to %s.\n", cfg.BackupDir)
+			}
+			control, cfg, err := c.open(cmd, cfg)
 			if err != nil {
 				return err
 			}

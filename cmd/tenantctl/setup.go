@@ -56,14 +56,19 @@ func (c *cli) control(cmd *cobra.Command) (*app.Control, config.Config, error) {
 
 // vaultControl is control for a command that cannot do without the vault.
 func (c *cli) vaultControl(cmd *cobra.Command) (*app.Control, config.Config, error) {
-	cfg, err := c.config(cmd, "DATABASE_URL")
-	if err == nil && cfg.KeyVaultURL == "" {
-		err = app.ErrNoVault
-	}
+	cfg, err := c.vaultConfig(cmd)
 	if err != nil {
 		return nil, cfg, err
 	}
 	return c.open(cmd, cfg)
+}
+
+func (c *cli) vaultConfig(cmd *cobra.Command) (config.Config, error) {
+	cfg, err := c.config(cmd, "DATABASE_URL")
+	if err == nil && cfg.KeyVaultURL == "" {
+		err = app.ErrNoVault
+	}
+	return cfg, err
 }
 
 func (c *cli) open(cmd *cobra.Command, cfg config.Config) (*app.Control, config.Config, error) {
