@@ -50,6 +50,9 @@ func (w *work) dump(ctx context.Context, f facts, path string) (tenancy.Backup, 
 	if err != nil {
 		return tenancy.Backup{}, err
 	}
+	if err := removeParts(path); err != nil {
+		return tenancy.Backup{}, unwritable(err)
+	}
 	// A file of this try's own: an earlier one's pg_dump may live on.
 	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.part") // mode 0600
 	if err != nil {
@@ -82,6 +85,10 @@ func (w *work) dump(ctx context.Context, f facts, path string) (tenancy.Backup, 
 	}
 	sum, size, err := digest(part)
 	if err == nil {
+		// Another worker's dump may be in its place already.
+		if err := tenancy.CheckFence(ctx); err != nil {
+			return tenancy.Backup{}, err
+		}
 		err = keep(part, path)
 	}
 	if err != nil {
@@ -92,6 +99,25 @@ func (w *work) dump(ctx context.Context, f facts, path string) (tenancy.Backup, 
 		host = "unknown"
 	}
 	return tenancy.Backup{Server: w.server.Name, Host: host, File: path, SHA256: sum, Bytes: size}, nil
+}
+
+// removeParts removes what workers left that were killed while they dumped to
+// path. The caller holds the slug, so it is nobody's.
+func removeParts(path string) error {
+	dir, base := filepath.Split(path)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), base+".") || !strings.HasSuffix(e.Name(), ".part") {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, e.Name())); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // keep renames a file that is whole, so that it survives a crash of the machine:
