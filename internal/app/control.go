@@ -11,6 +11,8 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"os/signal"
+	"syscall"
 
 	"github.com/tenantry/tenantry/internal/auth"
 	"github.com/tenantry/tenantry/internal/config"
@@ -141,14 +143,27 @@ func NewLogger(cfg config.Config, w io.Writer) *slog.Logger {
 	return slog.New(slog.NewTextHandler(w, opts))
 }
 
-// Main runs a process until a signal ends ctx, and says on stderr why it could
-// not. It returns the exit code.
-func Main(ctx context.Context, stderr io.Writer, run func(context.Context) error) int {
-	err := run(ctx)
+// Main is the body of a process: it reads the configuration from flags and
+// environment, runs until SIGINT or SIGTERM, and says on stderr why it could not.
+// It returns the exit code.
+func Main(program string, needs []string, run func(context.Context, config.Config, *slog.Logger) error) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	err := func() error {
+		getenv, err := config.Flags(program, os.Args[1:], os.Getenv)
+		if err != nil {
+			return err
+		}
+		cfg, err := config.Load(getenv, needs...)
+		if err != nil {
+			return err
+		}
+		return run(ctx, cfg, NewLogger(cfg, os.Stderr))
+	}()
 	if err == nil || errors.Is(err, flag.ErrHelp) || errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		return 0
 	}
-	fmt.Fprintln(stderr, "tenantry:", Explain(err))
+	fmt.Fprintf(os.Stderr, "%s: %s\n", program, Explain(err))
 	return 1
 }
 
