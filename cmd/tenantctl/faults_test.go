@@ -26,9 +26,7 @@ func TestTenantServerAway(t *testing.T) {
 	if err := p.servers.A.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	body := request("acme")
-	body["dbServer"] = "pg-a"
-	id := p.submit(t, body)
+	id := p.submitTo(t, "acme", "pg-a")
 	p.troubled(t, id)
 	other := p.settle(t, p.submit(t, request("bolt")), 60*time.Second) // placed elsewhere, it is not held up
 	if other.text("status") != "complete" || other.text("dbServer") != "pg-b" {
@@ -53,9 +51,7 @@ func TestTenantServerGone(t *testing.T) {
 	if err := p.servers.A.Stop(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	body := request("acme")
-	body["dbServer"] = "pg-a"
-	a := p.settle(t, p.submit(t, body), 3*time.Minute)
+	a := p.settle(t, p.submitTo(t, "acme", "pg-a"), 3*time.Minute)
 	p.wantFailed(t, a, "E_DEPENDENCY_UNAVAILABLE")
 	if !strings.Contains(a.text("error", "message"), "pg-a") {
 		t.Errorf("the message does not name the server: %s", a.text("error", "message"))
@@ -133,9 +129,7 @@ func TestBadConnectionToTenantServer(t *testing.T) {
 			if _, err := proxy.Toxics.AddToxicJson(strings.NewReader(toxic)); err != nil {
 				t.Fatal(err)
 			}
-			body := request("acme-" + name)
-			body["dbServer"] = "pg-a"
-			id := p.submit(t, body)
+			id := p.submitTo(t, "acme-"+name, "pg-a")
 			if name != "slow" {
 				p.troubled(t, id)
 			}

@@ -177,6 +177,14 @@ func (p *plane) submit(t *testing.T, body map[string]any) string {
 	return a.text("jobId")
 }
 
+// submitTo is submit for a particular server.
+func (p *plane) submitTo(t *testing.T, slug, server string) string {
+	t.Helper()
+	body := request(slug)
+	body["dbServer"] = server
+	return p.submit(t, body)
+}
+
 // settle polls a job until it is settled.
 func (p *plane) settle(t *testing.T, id string, limit time.Duration) answer {
 	t.Helper()

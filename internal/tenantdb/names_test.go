@@ -31,32 +31,6 @@ func TestNamesFitPostgres(t *testing.T) {
 	})
 }
 
-func TestVersion(t *testing.T) {
-	t.Parallel()
-	rapid.Check(t, func(t *rapid.T) {
-		draw := func(name string) Version {
-			n := rapid.Uint64Range(0, 1<<63-1)
-			return Version{Builtin: n.Draw(t, name), App: n.Draw(t, name)}
-		}
-		a, b := draw("a"), draw("b")
-		got, err := ParseVersion(a.String())
-		if err != nil || got != a {
-			t.Fatalf("ParseVersion(%q) = %v, %v", a, got, err)
-		}
-		if a.Compare(b) != -b.Compare(a) || (a.Compare(b) == 0) != (a == b) {
-			t.Fatalf("%v and %v compare as %d and %d", a, b, a.Compare(b), b.Compare(a))
-		}
-	})
-	if (Version{Builtin: 9, App: 2}).Compare(Version{Builtin: 1, App: 10}) != -1 {
-		t.Error("2 is not before 10")
-	}
-	for _, bad := range []string{"", "5", "5/", "/5", "a/b", "-1/2", "1/2/3"} {
-		if v, err := ParseVersion(bad); err == nil {
-			t.Errorf("ParseVersion(%q) = %v", bad, v)
-		}
-	}
-}
-
 func TestScramVerifier(t *testing.T) {
 	t.Parallel()
 	// RFC 7677, section 3.
