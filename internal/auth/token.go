@@ -30,8 +30,8 @@ type APITokens struct{ Store TokenStore }
 // Create makes a token for owner. The token comes back once; only its hash is
 // kept. A nil expiresAt means that it does not expire.
 func (a APITokens) Create(ctx context.Context, owner tenancy.UserID, name string, expiresAt *time.Time, actor tenancy.Actor) (tenancy.APIToken, string, error) {
-	token := tokenPrefix + randomText()
-	described, err := a.Store.CreateToken(ctx, owner, name, hashToken(token), expiresAt, actor)
+	token := tokenPrefix + NewToken()
+	described, err := a.Store.CreateToken(ctx, owner, name, HashToken(token), expiresAt, actor)
 	if err != nil {
 		return tenancy.APIToken{}, "", err
 	}
@@ -43,17 +43,17 @@ func (a APITokens) Authenticate(ctx context.Context, token string) (tenancy.Prin
 	if !strings.HasPrefix(token, tokenPrefix) || len(token) > 200 {
 		return tenancy.Principal{}, tenancy.Errorf(tenancy.CodeUnauthenticated, "This is no tenantry API token.")
 	}
-	return a.Store.Authenticate(ctx, hashToken(token))
+	return a.Store.Authenticate(ctx, HashToken(token))
 }
 
-// hashToken needs no salt and no stretching: a token is 256 random bits.
-func hashToken(token string) []byte {
+// HashToken is what is kept of a token. It needs no salt and no stretching: a token is 256 random bits.
+func HashToken(token string) []byte {
 	sum := sha256.Sum256([]byte(token))
 	return sum[:]
 }
 
-// randomText returns 256 random bits as base64url.
-func randomText() string {
+// NewToken returns 256 random bits as base64url.
+func NewToken() string {
 	b := make([]byte, 32)
 	_, _ = rand.Read(b) // never fails; see crypto/rand
 	return base64.RawURLEncoding.EncodeToString(b)

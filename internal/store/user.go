@@ -35,15 +35,8 @@ func (s *Store) CreateUser(ctx context.Context, u tenancy.User, passwordHash str
 
 // UserByEmail returns a platform user, or CodeNotFound.
 func (s *Store) UserByEmail(ctx context.Context, email string) (tenancy.User, error) {
-	var u tenancy.User
-	err := s.pool.QueryRow(ctx, `
-		SELECT platform_user_id, email, display_name, role, is_active, created_at
-		FROM identity.platform_user WHERE lower(email) = lower($1)`, email).
-		Scan(&u.ID, &u.Email, &u.DisplayName, &u.Role, &u.IsActive, &u.CreatedAt)
-	if errors.Is(err, pgx.ErrNoRows) {
-		return u, tenancy.Errorf(tenancy.CodeNotFound, "There is no platform user with this e-mail address.")
-	}
-	return u, classify(err)
+	a, err := s.AccountByEmail(ctx, email)
+	return a.User, err
 }
 
 // CreateToken records an API token by its hash.

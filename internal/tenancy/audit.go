@@ -27,6 +27,13 @@ const (
 	EventAPITokenCreated       EventType = "API_TOKEN_CREATED"
 	EventAPITokenRevoked       EventType = "API_TOKEN_REVOKED"
 	EventAccessDenied          EventType = "ACCESS_DENIED"
+	EventSignedIn              EventType = "SIGNED_IN"
+	EventSignedOut             EventType = "SIGNED_OUT"
+	EventPasswordChanged       EventType = "PASSWORD_CHANGED"
+	EventSecondFactorSet       EventType = "SECOND_FACTOR_SET"
+	EventSecondFactorRemoved   EventType = "SECOND_FACTOR_REMOVED"
+	EventUserCreated           EventType = "PLATFORM_USER_CREATED"
+	EventUserChanged           EventType = "PLATFORM_USER_CHANGED"
 	EventBootstrapUserCreated  EventType = "BOOTSTRAP_PLATFORM_USER_CREATED"
 )
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Code is the stable name of a kind of failure, as it stands on the wire, in
@@ -71,6 +72,8 @@ type Error struct {
 	Fields []FieldError
 	// JobID is the running job behind CodeJobInProgress.
 	JobID JobID
+	// RetryAfter is how long to wait behind CodeRateLimited, if known.
+	RetryAfter time.Duration
 }
 
 // FieldError is one fault of one field of a request.

@@ -13,6 +13,8 @@ type (
 	UserID string
 	// TokenID names an API token; it is not the token.
 	TokenID string
+	// SessionID names a session of a platform user; it is not the cookie's token.
+	SessionID string
 	// InvitationID names one request to mail an invitation.
 	InvitationID string
 )
