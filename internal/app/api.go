@@ -6,14 +6,18 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"time"
 
 	"github.com/hibiken/asynq"
 	"github.com/hibiken/asynqmon"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/tenantry/tenantry/internal/auth"
 	"github.com/tenantry/tenantry/internal/config"
 	"github.com/tenantry/tenantry/internal/http"
+	"github.com/tenantry/tenantry/internal/placement"
+	"github.com/tenantry/tenantry/internal/store"
 	"github.com/tenantry/tenantry/internal/tasks"
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
@@ -57,6 +61,12 @@ func RunAPI(ctx context.Context, cfg config.Config, log *slog.Logger, listener n
 		Jobs: control.Store, Tenants: control.Store, Servers: control.Store, Audit: control.Store,
 		Tokens:                apiTokens{control},
 		Auth:                  control.Tokens,
+		Sessions:              platformSessions{control.Sessions, control.Store},
+		OIDC:                  openOIDC(cfg),
+		RequireMFA:            cfg.RequireMFA,
+		Choose:                placement.Choose,
+		PublicURL:             cfg.PublicURL,
+		TenantURL:             cfg.TenantURL,
 		Ready:                 func(ctx context.Context) map[string]error { return readiness(ctx, control) },
 		ProvisioningAvailable: control.Vault != nil,
 		Reserved:              tenancy.NewReservedSlugs(cfg.ReservedSlugs...),
@@ -122,4 +132,35 @@ func (t apiTokens) ListTokens(ctx context.Context, owner tenancy.UserID) ([]tena
 
 func (t apiTokens) RevokeToken(ctx context.Context, id tenancy.TokenID, owner tenancy.UserID, actor tenancy.Actor) error {
 	return t.Store.RevokeToken(ctx, id, owner, actor)
+}
+
+// platformSessions signs people in through auth, and reads what master has of
+// them.
+type platformSessions struct {
+	*auth.Sessions
+	master *store.Store
+}
+
+func (p platformSessions) Account(ctx context.Context, id tenancy.UserID) (tenancy.Account, error) {
+	return p.master.Account(ctx, id)
+}
+
+func (p platformSessions) ListSessions(ctx context.Context, owner tenancy.UserID) ([]tenancy.Session, error) {
+	return p.master.ListSessions(ctx, owner)
+}
+
+func (p platformSessions) EndSession(ctx context.Context, id tenancy.SessionID, owner tenancy.UserID, actor tenancy.Actor) error {
+	return p.master.EndSession(ctx, id, owner, actor)
+}
+
+// openOIDC returns nil without an identity provider: an interface, since http
+// compares it with nil.
+func openOIDC(cfg config.Config) http.OIDC {
+	if cfg.OIDCIssuer == "" {
+		return nil
+	}
+	return auth.NewOIDC(auth.OIDCConfig{
+		Issuer: cfg.OIDCIssuer, ClientID: cfg.OIDCClientID, ClientSecret: cfg.OIDCClientSecret,
+		RedirectURL: strings.TrimSuffix(cfg.PublicURL, "/") + http.OIDCCallbackPath, RoleClaim: cfg.OIDCRoleClaim,
+	})
 }

@@ -12,7 +12,9 @@ import (
 	"log/slog"
 	"os"
 	"os/signal"
+	"runtime"
 	"syscall"
+	"time"
 
 	"github.com/tenantry/tenantry/internal/auth"
 	"github.com/tenantry/tenantry/internal/config"
@@ -33,6 +35,7 @@ var Version = "dev"
 type Control struct {
 	Store     *store.Store
 	Tokens    auth.APITokens
+	Sessions  *auth.Sessions
 	Vault     *secrets.Vault
 	Databases *tenantdb.Servers
 	backupDir string
@@ -46,7 +49,9 @@ func OpenControl(ctx context.Context, cfg config.Config, log *slog.Logger, wake 
 	if err != nil {
 		return nil, err
 	}
-	c := &Control{Store: st, Tokens: auth.APITokens{Store: st}, backupDir: cfg.BackupDir, log: log}
+	c := &Control{Store: st, Tokens: auth.APITokens{Store: st}, Sessions: &auth.Sessions{
+		Store: st, Passwords: auth.NewPasswords(max(2, runtime.GOMAXPROCS(0))), RequireMFA: cfg.RequireMFA, Now: time.Now,
+	}, backupDir: cfg.BackupDir, log: log}
 	if err := st.CheckSchema(ctx); err != nil {
 		c.Close()
 		return nil, err

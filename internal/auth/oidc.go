@@ -42,29 +42,21 @@ func NewOIDC(cfg OIDCConfig) *OIDC {
 	return &OIDC{cfg: cfg, client: &http.Client{Timeout: oidcTimeout}}
 }
 
-// Flow is one person's way to the provider and back. It stays in their browser;
-// none of it is of use without the others.
-type Flow struct{ State, Nonce, Verifier string }
-
-// NewFlow begins a way with values nobody can guess.
-func NewFlow() Flow {
-	return Flow{State: NewToken(), Nonce: NewToken(), Verifier: oauth2.GenerateVerifier()}
-}
-
 // Begin returns where to send the person. It fails with
 // CodeDependencyUnavailable if the provider does not answer.
-func (o *OIDC) Begin(ctx context.Context, f Flow) (string, error) {
+func (o *OIDC) Begin(ctx context.Context) (string, tenancy.SignInFlow, error) {
 	provider, err := o.discover(ctx)
 	if err != nil {
-		return "", err
+		return "", tenancy.SignInFlow{}, err
 	}
-	return o.oauth(provider).AuthCodeURL(f.State, oidc.Nonce(f.Nonce), oauth2.S256ChallengeOption(f.Verifier)), nil
+	f := tenancy.SignInFlow{State: NewToken(), Nonce: NewToken(), Verifier: oauth2.GenerateVerifier()}
+	return o.oauth(provider).AuthCodeURL(f.State, oidc.Nonce(f.Nonce), oauth2.S256ChallengeOption(f.Verifier)), f, nil
 }
 
 // Finish turns what the provider sent back into an identity, and says whether it
 // saw a second factor. It fails with CodeUnauthenticated if that does not belong
 // to the flow, and with CodeForbidden if the provider gives the person no role.
-func (o *OIDC) Finish(ctx context.Context, f Flow, state, code string) (id tenancy.ExternalIdentity, secondFactor bool, err error) {
+func (o *OIDC) Finish(ctx context.Context, f tenancy.SignInFlow, state, code string) (id tenancy.ExternalIdentity, secondFactor bool, err error) {
 	if f.State == "" || subtle.ConstantTimeCompare([]byte(f.State), []byte(state)) != 1 {
 		return id, false, notThisFlow(nil)
 	}

@@ -24,18 +24,9 @@ const recoveryCodes = 10
 // what every app does).
 const totpPeriod = 30
 
-// Enrolment is a second factor that does not count until a code confirms it.
-type Enrolment struct {
-	// Secret is in base32, for those who type it.
-	Secret string
-	// URL is otpauth://, and QR a PNG image of it.
-	URL string
-	QR  []byte
-}
-
 // BeginSecondFactor makes a TOTP secret for the caller. It fails with
 // CodeConflict if one is set up.
-func (s *Sessions) BeginSecondFactor(ctx context.Context, p tenancy.Principal) (Enrolment, error) {
+func (s *Sessions) BeginSecondFactor(ctx context.Context, p tenancy.Principal) (tenancy.Enrolment, error) {
 	e, err := enrolment(p.Name, nil)
 	if err != nil {
 		return e, err
@@ -45,7 +36,7 @@ func (s *Sessions) BeginSecondFactor(ctx context.Context, p tenancy.Principal) (
 
 // PendingSecondFactor is the one the caller began and did not confirm; ok is
 // false if there is none.
-func (s *Sessions) PendingSecondFactor(ctx context.Context, p tenancy.Principal) (e Enrolment, ok bool, err error) {
+func (s *Sessions) PendingSecondFactor(ctx context.Context, p tenancy.Principal) (e tenancy.Enrolment, ok bool, err error) {
 	a, err := s.Store.Account(ctx, p.UserID)
 	if err != nil || a.SecondFactor || a.TOTPSecret == "" {
 		return e, false, err
@@ -59,7 +50,7 @@ func (s *Sessions) PendingSecondFactor(ctx context.Context, p tenancy.Principal)
 }
 
 // enrolment describes a secret, a new one if it is nil.
-func enrolment(name string, secret []byte) (e Enrolment, err error) {
+func enrolment(name string, secret []byte) (e tenancy.Enrolment, err error) {
 	key, err := totp.Generate(totp.GenerateOpts{Issuer: "tenantry", AccountName: name, Period: totpPeriod, Secret: secret})
 	if err != nil {
 		return e, fmt.Errorf("cannot make a second factor: %w", err)
@@ -72,7 +63,7 @@ func enrolment(name string, secret []byte) (e Enrolment, err error) {
 	if err := png.Encode(&qr, image); err != nil {
 		return e, fmt.Errorf("cannot draw the second factor: %w", err)
 	}
-	return Enrolment{Secret: key.Secret(), URL: key.URL(), QR: qr.Bytes()}, nil
+	return tenancy.Enrolment{Secret: key.Secret(), URL: key.URL(), QR: qr.Bytes()}, nil
 }
 
 // ConfirmSecondFactor makes the begun second factor count, and returns recovery

@@ -41,35 +41,17 @@ type Sessions struct {
 	Now        func() time.Time
 }
 
-// SignIn is an attempt to sign in.
-type SignIn struct {
-	Email, Password string
-	// Code is a TOTP or a recovery code; empty if the person gave none.
-	Code string
-	// Address and UserAgent say from where.
-	Address, UserAgent string
-	// Token is the one the browser had before: its session ends.
-	Token string
-}
-
-// Signed is a session just opened. Token goes into the cookie, once.
-type Signed struct {
-	tenancy.Session
-	User  tenancy.User
-	Token string
-}
-
 // SignIn opens a session with a token of its own. It fails with
 // CodeUnauthenticated, in the same words and the same time whether the account
 // is unknown, disabled or the password wrong; with a fault at /code if that is
 // all that is missing; and with CodeRateLimited after too many attempts.
-func (s *Sessions) SignIn(ctx context.Context, in SignIn) (Signed, error) {
+func (s *Sessions) SignIn(ctx context.Context, in tenancy.SignIn) (tenancy.SignedIn, error) {
 	if err := s.begin(ctx, in.Email, in.Address); err != nil {
-		return Signed{}, err
+		return tenancy.SignedIn{}, err
 	}
 	a, err := s.Store.AccountByEmail(ctx, in.Email)
 	if err != nil && tenancy.CodeOf(err) != tenancy.CodeNotFound {
-		return Signed{}, err
+		return tenancy.SignedIn{}, err
 	}
 	hash := a.PasswordHash
 	if !a.IsActive {
@@ -77,14 +59,14 @@ func (s *Sessions) SignIn(ctx context.Context, in SignIn) (Signed, error) {
 	}
 	right, err := s.Passwords.Check(ctx, in.Password, hash)
 	if err != nil {
-		return Signed{}, err
+		return tenancy.SignedIn{}, err
 	}
 	if !right {
-		return Signed{}, tenancy.Errorf(tenancy.CodeUnauthenticated, "The e-mail address or the password is wrong.")
+		return tenancy.SignedIn{}, tenancy.Errorf(tenancy.CodeUnauthenticated, "The e-mail address or the password is wrong.")
 	}
 	if a.SecondFactor {
 		if err := s.checkCode(ctx, a, in.Code); err != nil {
-			return Signed{}, err
+			return tenancy.SignedIn{}, err
 		}
 	}
 	return s.open(ctx, a.User, in, a.SecondFactor)
@@ -92,16 +74,16 @@ func (s *Sessions) SignIn(ctx context.Context, in SignIn) (Signed, error) {
 
 // SignInExternal opens a session for whom an OpenID Connect provider vouches.
 // secondFactor says that the provider saw one.
-func (s *Sessions) SignInExternal(ctx context.Context, id tenancy.ExternalIdentity, secondFactor bool, in SignIn) (Signed, error) {
+func (s *Sessions) SignInExternal(ctx context.Context, id tenancy.ExternalIdentity, secondFactor bool, in tenancy.SignIn) (tenancy.SignedIn, error) {
 	u, err := s.Store.UserFromProvider(ctx, id)
 	if err != nil {
-		return Signed{}, err
+		return tenancy.SignedIn{}, err
 	}
 	in.Email = u.Email
 	return s.open(ctx, u, in, secondFactor)
 }
 
-func (s *Sessions) open(ctx context.Context, u tenancy.User, in SignIn, secondFactor bool) (Signed, error) {
+func (s *Sessions) open(ctx context.Context, u tenancy.User, in tenancy.SignIn, secondFactor bool) (tenancy.SignedIn, error) {
 	var replaced tenancy.SessionID
 	if in.Token != "" {
 		if before, _, err := s.Store.SessionByToken(ctx, HashToken(in.Token)); err == nil {
@@ -113,9 +95,9 @@ func (s *Sessions) open(ctx context.Context, u tenancy.User, in SignIn, secondFa
 		SecondFactor: secondFactor, Address: in.Address, UserAgent: clip(in.UserAgent, 300),
 	}, replaced)
 	if err != nil {
-		return Signed{}, err
+		return tenancy.SignedIn{}, err
 	}
-	return Signed{Session: sn, User: u, Token: token}, s.Store.SignInSucceeded(ctx, "", in.Email, in.Address)
+	return tenancy.SignedIn{Session: sn, User: u, Token: token}, s.Store.SignInSucceeded(ctx, "", in.Email, in.Address)
 }
 
 // begin counts an attempt on an account and refuses it after too many.

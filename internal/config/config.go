@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/url"
 	"os"
 	"reflect"
@@ -30,6 +31,11 @@ type Config struct {
 	TenantURL         string     `env:"TENANT_URL"`
 	TenantMigrations  string     `env:"TENANT_MIGRATIONS"`
 	BackupDir         string     `env:"BACKUP_DIR"`
+	RequireMFA        bool       `env:"REQUIRE_MFA"`
+	OIDCIssuer        string     `env:"OIDC_ISSUER"`
+	OIDCClientID      string     `env:"OIDC_CLIENT_ID"`
+	OIDCClientSecret  string     `env:"OIDC_CLIENT_SECRET"`
+	OIDCRoleClaim     string     `env:"OIDC_ROLE_CLAIM" envDefault:"roles"`
 	SMTPURL           string     `env:"SMTP_URL"`
 	MailFrom          string     `env:"MAIL_FROM"`
 	WorkerConcurrency int        `env:"WORKER_CONCURRENCY" envDefault:"10"`
@@ -146,6 +152,13 @@ func (c *Config) check() []error {
 	checkURL("REDIS_URL", c.RedisURL, "redis", "rediss", "redis-socket", "redis-sentinel")
 	checkURL("KEY_VAULT_URL", c.KeyVaultURL, "https")
 	checkURL("PUBLIC_URL", c.PublicURL, "http", "https")
+	if u, err := url.Parse(c.PublicURL); err == nil && u.Scheme == "http" && !loopback(u.Hostname()) {
+		fault("PUBLIC_URL", "must begin with https://: over plain http a session can be taken by whoever listens")
+	}
+	checkURL("OIDC_ISSUER", c.OIDCIssuer, "http", "https")
+	if c.OIDCIssuer != "" && (c.OIDCClientID == "" || c.OIDCClientSecret == "") {
+		fault("OIDC_ISSUER", "needs OIDC_CLIENT_ID and OIDC_CLIENT_SECRET")
+	}
 	checkURL("SMTP_URL", c.SMTPURL, "smtp", "smtps")
 	checkURL("TENANT_URL", strings.ReplaceAll(c.TenantURL, "{slug}", "slug"), "http", "https")
 	if c.TenantURL != "" && strings.Count(c.TenantURL, "{slug}") != 1 {
@@ -176,4 +189,13 @@ func (c *Config) check() []error {
 		fault("LOG_FORMAT", "must be text or json")
 	}
 	return faults
+}
+
+// loopback reports whether a host is this machine (RFC 6761 for the names).
+func loopback(host string) bool {
+	if host == "localhost" || strings.HasSuffix(host, ".localhost") {
+		return true
+	}
+	ip := net.ParseIP(host)
+	return ip != nil && ip.IsLoopback()
 }

@@ -21,18 +21,26 @@ const anonymous = "anonymous"
 // caller has hung up.
 const auditTimeout = 5 * time.Second
 
-// authorize finds out who calls and whether one of the roles is theirs. It fails
-// with CodeUnauthenticated, CodeForbidden or CodeRateLimited.
-func (s *server) authorize(c *gin.Context, roles []tenancy.Role) error {
-	if len(roles) == 0 {
+// errSignInAgain asks a person who is signed in to show once more who they are,
+// before something that cannot be undone.
+var errSignInAgain = &tenancy.Error{
+	Code: tenancy.CodeForbidden, Message: "Sign in again first: what this does cannot be undone.",
+	Fields: []tenancy.FieldError{{Code: "sign_in_again", Detail: "The sign-in must be a fresh one."}},
+}
+
+// errSecondFactorPending is what a session gets whose second factor is not shown.
+var errSecondFactorPending = &tenancy.Error{
+	Code: tenancy.CodeForbidden, Message: "The second factor is needed first.",
+	Fields: []tenancy.FieldError{{Code: "second_factor_pending", Detail: "Show the second factor or, if there is none, set one up."}},
+}
+
+// authorize finds out who calls and whether the route is for them. It fails with
+// CodeUnauthenticated, CodeForbidden or CodeRateLimited.
+func (s *server) authorize(c *gin.Context, r route) error {
+	if len(r.roles) == 0 {
 		return nil
 	}
-	token, ok := bearerToken(c.Request)
-	if !ok {
-		return s.refuse(c, tenancy.Errorf(tenancy.CodeUnauthenticated,
-			"An API token is needed, in the header Authorization: Bearer <token>."))
-	}
-	p, err := s.Auth.Authenticate(c.Request.Context(), token)
+	p, err := s.identify(c)
 	switch {
 	case tenancy.CodeOf(err) == tenancy.CodeUnauthenticated:
 		return s.refuse(c, tenancy.AsError(err))
@@ -43,10 +51,34 @@ func (s *server) authorize(c *gin.Context, roles []tenancy.Role) error {
 		return errors.New("cannot authorize: the authenticator named no user")
 	}
 	exchangeOf(c).principal = p
-	if !slices.Contains(roles, p.Role) {
+	switch {
+	case p.Pending && r.needs&pending == 0:
+		return errSecondFactorPending
+	case !slices.Contains(r.roles, p.Role):
 		return s.refuse(c, tenancy.Errorf(tenancy.CodeForbidden, "The role %s may not do this.", p.Role))
+	case r.needs&session != 0 && p.SessionID == "":
+		return s.refuse(c, tenancy.Errorf(tenancy.CodeForbidden, "This is for people who are signed in, not for API tokens."))
+	case r.needs&fresh != 0 && p.SessionID != "" && !s.Sessions.Fresh(p):
+		return errSignInAgain
 	}
 	return nil
+}
+
+// identify returns who calls: the holder of the API token in the header or, if
+// there is none, of the session in the cookie.
+func (s *server) identify(c *gin.Context) (tenancy.Principal, error) {
+	if token, ok := bearerToken(c.Request); ok {
+		return s.Auth.Authenticate(c.Request.Context(), token)
+	}
+	if token := s.sessionToken(c); token != "" && s.Sessions != nil {
+		p, err := s.Sessions.Authenticate(c.Request.Context(), token)
+		if tenancy.CodeOf(err) == tenancy.CodeUnauthenticated {
+			s.setSession(c, "")
+		}
+		return p, err
+	}
+	return tenancy.Principal{}, tenancy.Errorf(tenancy.CodeUnauthenticated,
+		"Sign in, or send an API token in the header Authorization: Bearer <token>.")
 }
 
 func bearerToken(r *http.Request) (token string, ok bool) {

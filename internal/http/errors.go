@@ -4,7 +4,10 @@ import (
 	"encoding/json"
 	"errors"
 	"log/slog"
+	"math"
 	"net/http"
+	"strconv"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -63,6 +66,8 @@ type problem struct {
 	RequestID string         `json:"requestId"`
 	JobID     tenancy.JobID  `json:"jobId,omitempty"`
 	Errors    []problemField `json:"errors,omitempty"`
+
+	retryAfter time.Duration
 }
 
 type problemField struct {
@@ -71,9 +76,9 @@ type problemField struct {
 	Detail  string       `json:"detail"`
 }
 
-// writeError answers with err as a problem. It is the only place that turns an
-// error into HTTP.
-func (s *server) writeError(c *gin.Context, err error) {
+// problemOf tells an error. Together with writePageError, which shows the same
+// to people, writeError is the only place that turns one into HTTP.
+func (s *server) problemOf(c *gin.Context, err error) problem {
 	e := tenancy.AsError(err)
 	code := e.Code
 	how, known := outcomes[code]
@@ -93,22 +98,34 @@ func (s *server) writeError(c *gin.Context, err error) {
 	if p.Status == http.StatusInternalServerError {
 		p.Detail = opaqueDetail
 	}
+	p.retryAfter = e.RetryAfter
 	if p.Status >= http.StatusInternalServerError {
 		s.logFailure(c, p, err)
 	}
-	switch code {
+	return p
+}
+
+func (s *server) setErrorHeaders(c *gin.Context, p problem) {
+	switch p.Code {
 	case tenancy.CodeUnauthenticated:
 		c.Header("WWW-Authenticate", "Bearer")
 	case tenancy.CodeRateLimited:
-		c.Header("Retry-After", "1")
+		seconds := max(1, int(math.Ceil(p.retryAfter.Seconds())))
+		c.Header("Retry-After", strconv.Itoa(seconds))
 	case tenancy.CodeDependencyUnavailable:
 		c.Header("Retry-After", "5")
 	}
+	c.Header("Cache-Control", "no-store")
+}
+
+// writeError answers with err as a problem.
+func (s *server) writeError(c *gin.Context, err error) {
+	p := s.problemOf(c, err)
+	s.setErrorHeaders(c, p)
 	body, err := json.Marshal(p)
 	if err != nil { // cannot be: a problem has only strings and numbers
 		panic(err)
 	}
-	c.Header("Cache-Control", "no-store")
 	c.Data(p.Status, "application/problem+json", body)
 }
 

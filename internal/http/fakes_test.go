@@ -2,6 +2,7 @@ package http
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -15,6 +16,7 @@ var (
 	_ Tokens        = (*fakePlatform)(nil)
 	_ Audit         = (*fakePlatform)(nil)
 	_ Authenticator = (*fakePlatform)(nil)
+	_ Sessions      = fakeSessions{}
 )
 
 // call is a method the API called and what it handed over.
@@ -36,6 +38,8 @@ type fakePlatform struct {
 	auditFails error
 	panics     bool
 	users      map[string]tenancy.Principal
+	// stale sessions are asked to sign in again.
+	stale bool
 
 	mu     sync.Mutex
 	calls  []call
@@ -88,6 +92,10 @@ func (f *fakePlatform) RequestInvitation(_ context.Context, slug tenancy.Slug, a
 	return f.tenant, f.called("RequestInvitation", slug, actor)
 }
 
+func (f *fakePlatform) InvitationState(_ context.Context, slug tenancy.Slug) (tenancy.InvitationState, error) {
+	return tenancy.InvitationState{Email: "admin@acme.example", Status: "sent", CreatedAt: epoch, SentAt: &epoch}, f.called("InvitationState", slug)
+}
+
 func (f *fakePlatform) ListServers(context.Context) ([]tenancy.ServerLoad, error) {
 	return []tenancy.ServerLoad{f.server}, f.called("ListServers")
 }
@@ -137,4 +145,88 @@ func (f *fakePlatform) Authenticate(_ context.Context, token string) (tenancy.Pr
 		return p, tenancy.Errorf(tenancy.CodeUnauthenticated, "The API token is unknown, revoked or expired.")
 	}
 	return p, nil
+}
+
+// fakeSessions signs the users of a fakePlatform in: the token of a session is
+// "session-" and that of the API.
+type fakeSessions struct{ *fakePlatform }
+
+const somePassword = "the right password"
+
+func (f fakeSessions) SignIn(ctx context.Context, in tenancy.SignIn) (tenancy.SignedIn, error) {
+	if f.fail != nil {
+		return tenancy.SignedIn{}, f.fail
+	}
+	name, _, _ := strings.Cut(in.Email, "@")
+	p, ok := f.users[name]
+	if !ok || in.Password != somePassword {
+		return tenancy.SignedIn{}, tenancy.Errorf(tenancy.CodeUnauthenticated, "The e-mail address or the password is wrong.")
+	}
+	return f.signedIn(p), nil
+}
+
+func (f fakeSessions) signedIn(p tenancy.Principal) tenancy.SignedIn {
+	name, _, _ := strings.Cut(p.Name, "@")
+	return tenancy.SignedIn{
+		Session: tenancy.Session{ID: someTokenID, UserID: p.UserID, ExpiresAt: epoch},
+		User:    tenancy.User{ID: someUserID, Email: p.Name, DisplayName: name, Role: p.Role}, Token: "session-" + name,
+	}
+}
+
+func (f fakeSessions) SignInExternal(_ context.Context, id tenancy.ExternalIdentity, _ bool, in tenancy.SignIn) (tenancy.SignedIn, error) {
+	return f.signedIn(f.users[id.Subject]), f.called("SignInExternal", id, in.Token)
+}
+
+func (f fakeSessions) Authenticate(_ context.Context, token string) (tenancy.Principal, error) {
+	name, ok := strings.CutPrefix(token, "session-")
+	p, known := f.users[name]
+	if !ok || !known {
+		return tenancy.Principal{}, tenancy.Errorf(tenancy.CodeUnauthenticated, "The session has ended.")
+	}
+	p.SessionID = someTokenID
+	p.AuthenticatedAt = epoch
+	return p, nil
+}
+
+func (f fakeSessions) Fresh(p tenancy.Principal) bool { return !f.stale || p.SessionID == "" }
+
+func (f fakeSessions) SignOut(_ context.Context, p tenancy.Principal) error {
+	return f.called("SignOut", p.SessionID)
+}
+
+func (f fakeSessions) Account(_ context.Context, id tenancy.UserID) (tenancy.Account, error) {
+	u := tenancy.User{ID: someUserID, Email: "ada@platform.example", DisplayName: "Ada", Role: tenancy.RoleAdmin, IsActive: true}
+	return tenancy.Account{User: u, PasswordHash: "hash"}, f.called("Account", id)
+}
+
+func (f fakeSessions) ListSessions(_ context.Context, owner tenancy.UserID) ([]tenancy.Session, error) {
+	return []tenancy.Session{{ID: someTokenID, UserAgent: "Firefox", CreatedAt: epoch, LastSeenAt: epoch, ExpiresAt: epoch}}, f.called("ListSessions", owner)
+}
+
+func (f fakeSessions) EndSession(_ context.Context, id tenancy.SessionID, owner tenancy.UserID, actor tenancy.Actor) error {
+	return f.called("EndSession", id, owner, actor)
+}
+
+func (f fakeSessions) ChangePassword(_ context.Context, p tenancy.Principal, _, _, _ string) error {
+	return f.called("ChangePassword", p.UserID)
+}
+
+func (f fakeSessions) BeginSecondFactor(_ context.Context, p tenancy.Principal) (tenancy.Enrolment, error) {
+	return tenancy.Enrolment{Secret: "SECRET", URL: "otpauth://totp/x", QR: []byte("png")}, f.called("BeginSecondFactor", p.UserID)
+}
+
+func (f fakeSessions) PendingSecondFactor(context.Context, tenancy.Principal) (e tenancy.Enrolment, ok bool, err error) {
+	return e, false, nil
+}
+
+func (f fakeSessions) ConfirmSecondFactor(_ context.Context, p tenancy.Principal, _, _ string) ([]string, error) {
+	return []string{"abcde-fghij-klmno"}, f.called("ConfirmSecondFactor", p.UserID)
+}
+
+func (f fakeSessions) ShowSecondFactor(_ context.Context, p tenancy.Principal, _, _ string) error {
+	return f.called("ShowSecondFactor", p.UserID)
+}
+
+func (f fakeSessions) RemoveSecondFactor(_ context.Context, p tenancy.Principal, _, _ string) error {
+	return f.called("RemoveSecondFactor", p.UserID)
 }

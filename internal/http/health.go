@@ -67,9 +67,9 @@ func (s *server) openAPI(c *gin.Context) error {
 	return nil
 }
 
-// errorPage serves GET /docs/errors/{code}, where a problem's type and a job's
+// errorDoc serves GET /docs/errors/{code}, where a problem's type and a job's
 // runbookUrl lead.
-func (s *server) errorPage(c *gin.Context) error {
+func (s *server) errorDoc(c *gin.Context) error {
 	code := tenancy.Code(c.Param("code"))
 	if !slices.Contains(tenancy.Codes(), code) {
 		return tenancy.Errorf(tenancy.CodeNotFound, "There is no such error code.")

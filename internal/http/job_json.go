@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"time"
 
+	"github.com/tenantry/tenantry/internal/http/console"
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
@@ -59,6 +60,9 @@ type jobErrorJSON struct {
 	RolledBack bool               `json:"rolledBack"`
 	Residue    []string           `json:"residue"`
 	RunbookURL string             `json:"runbookUrl"`
+	// Meaning and Fix are the first words of the page at RunbookURL.
+	Meaning string `json:"meaning"`
+	Fix     string `json:"fix"`
 }
 
 type requesterJSON struct {
@@ -89,10 +93,12 @@ func (s *server) showJob(j tenancy.Job) jobJSON {
 		shown.Phases[i] = showPhase(p, j.Status.Settled())
 	}
 	if e := j.Error; e != nil {
+		code := cmp.Or(e.Code, tenancy.CodeDependencyUnavailable)
+		help := console.HelpFor(code)
 		shown.Error = &jobErrorJSON{
-			Code: cmp.Or(e.Code, tenancy.CodeDependencyUnavailable), Phase: orNull(e.Phase), RolledBack: e.RolledBack,
+			Code: code, Meaning: help.Meaning, Fix: help.Fix, Phase: orNull(e.Phase), RolledBack: e.RolledBack,
 			Message: cmp.Or(e.Message, "The job was cancelled, and what it made cannot be removed yet."),
-			Residue: append([]string{}, e.Residue...), RunbookURL: s.DocsURL + string(cmp.Or(e.Code, tenancy.CodeDependencyUnavailable)),
+			Residue: append([]string{}, e.Residue...), RunbookURL: s.DocsURL + string(code),
 		}
 	}
 	return shown

@@ -82,7 +82,7 @@ func (s *server) recoverPanic(c *gin.Context) {
 			slog.String("requestId", exchangeOf(c).requestID), slog.String("route", c.FullPath()),
 			slog.String("panic", fmt.Sprint(p)), slog.String("stack", string(debug.Stack())))
 		if !c.Writer.Written() {
-			s.writeError(c, tenancy.Errorf(tenancy.CodeInternal, "a handler panicked"))
+			s.answerError(c, tenancy.Errorf(tenancy.CodeInternal, "a handler panicked"))
 		}
 	}()
 	c.Next()
@@ -97,6 +97,6 @@ func (s *server) protect(c *gin.Context) {
 	h.Set("Cache-Control", "no-store")
 	if err := s.crossOrigin.Check(c.Request); err != nil {
 		c.Abort()
-		s.writeError(c, s.refuse(c, tenancy.Errorf(tenancy.CodeForbidden, "Requests from other origins are refused.")))
+		s.answerError(c, s.refuse(c, tenancy.Errorf(tenancy.CodeForbidden, "Requests from other origins are refused.")))
 	}
 }

@@ -48,8 +48,7 @@ func (r offboardRequest) offboarding(slug tenancy.Slug) (tenancy.Offboarding, er
 // retention or, on purge, its end. A slug without a master row can be purged of
 // what else there is.
 func (s *server) offboardTenant(c *gin.Context) error {
-	slug, err := slugOf(c)
-	if err != nil {
+	if _, err := slugOf(c); err != nil {
 		return err
 	}
 	var req offboardRequest
@@ -58,9 +57,21 @@ func (s *server) offboardTenant(c *gin.Context) error {
 			return err
 		}
 	}
-	o, err := req.offboarding(slug)
+	job, err := s.offboard(c, req)
 	if err != nil {
 		return err
+	}
+	return s.writeAccepted(c, job)
+}
+
+func (s *server) offboard(c *gin.Context, req offboardRequest) (tenancy.Job, error) {
+	slug, err := slugOf(c)
+	if err != nil {
+		return tenancy.Job{}, err
+	}
+	o, err := req.offboarding(slug)
+	if err != nil {
+		return tenancy.Job{}, err
 	}
 	return s.submitOffboarding(c, slug, o)
 }
@@ -68,28 +79,32 @@ func (s *server) offboardTenant(c *gin.Context) error {
 // readmitTenant serves POST /platform/tenants/{slug}/readmission: it takes an
 // offboarding back.
 func (s *server) readmitTenant(c *gin.Context) error {
-	slug, err := slugOf(c)
-	if err != nil {
-		return err
-	}
-	return s.submitOffboarding(c, slug, tenancy.Offboarding{Cancel: true})
-}
-
-func (s *server) submitOffboarding(c *gin.Context, slug tenancy.Slug, o tenancy.Offboarding) error {
-	if err := s.requireProvisioning(); err != nil {
-		return err
-	}
-	var f faults
-	key := f.idempotencyKey(c)
-	if err := f.err(); err != nil {
-		return err
-	}
-	job, err := s.Jobs.SubmitJob(c.Request.Context(), tenancy.NewJob{
-		Kind: tenancy.KindOffboard, Slug: slug, Offboarding: o,
-		RequestedBy: actor(c), RequestID: exchangeOf(c).requestID, IdempotencyKey: key,
-	})
+	job, err := s.readmit(c)
 	if err != nil {
 		return err
 	}
 	return s.writeAccepted(c, job)
+}
+
+func (s *server) readmit(c *gin.Context) (tenancy.Job, error) {
+	slug, err := slugOf(c)
+	if err != nil {
+		return tenancy.Job{}, err
+	}
+	return s.submitOffboarding(c, slug, tenancy.Offboarding{Cancel: true})
+}
+
+func (s *server) submitOffboarding(c *gin.Context, slug tenancy.Slug, o tenancy.Offboarding) (tenancy.Job, error) {
+	if err := s.requireProvisioning(); err != nil {
+		return tenancy.Job{}, err
+	}
+	var f faults
+	key := f.idempotencyKey(c)
+	if err := f.err(); err != nil {
+		return tenancy.Job{}, err
+	}
+	return s.Jobs.SubmitJob(c.Request.Context(), tenancy.NewJob{
+		Kind: tenancy.KindOffboard, Slug: slug, Offboarding: o,
+		RequestedBy: actor(c), RequestID: exchangeOf(c).requestID, IdempotencyKey: key,
+	})
 }

@@ -2,6 +2,7 @@ package http
 
 import (
 	"context"
+	"net/http"
 	"time"
 
 	"github.com/gin-gonic/gin"
@@ -21,56 +22,91 @@ var (
 	admin    = []tenancy.Role{tenancy.RoleAdmin}
 )
 
-// route is one line of the table: handle is called for callers with one of the
-// roles, and its error is answered as a problem.
+// What a route asks of its caller beside a role.
+const (
+	// pending: it is open to a session whose second factor is not shown yet.
+	pending = 1 << iota
+	// session: it is for signed-in people, not for API tokens.
+	session
+	// fresh: a person must have signed in just now.
+	fresh
+)
+
+// route is one line of the table. It is for callers with one of the roles: api
+// answers with JSON and page, if there is one, with a page to those who want
+// one. The error of either is answered in kind.
 type route struct {
 	method, path string
 	roles        []tenancy.Role
-	handle       func(*gin.Context) error
+	api, page    func(*gin.Context) error
+	needs        int
 }
 
-// routes is the whole API.
+// routes is the whole API, and the pages that show the same things.
 func (s *server) routes() []route {
 	return []route{
-		{"POST", "/platform/tenants", admin, s.createTenant},
-		{"GET", "/platform/tenants", everyone, s.listTenants},
-		{"GET", "/platform/tenants/:slug", everyone, s.getTenant},
-		{"PATCH", "/platform/tenants/:slug", admin, s.changeTenant},
-		{"DELETE", "/platform/tenants/:slug", admin, s.offboardTenant},
-		{"POST", "/platform/tenants/:slug/readmission", admin, s.readmitTenant},
-		{"POST", "/platform/tenants/:slug/invitation", support, s.sendInvitation},
+		{"POST", "/platform/session", open, s.signIn, s.signInFromPage, 0},
+		{"GET", "/platform/session", everyone, s.getSession, nil, pending},
+		{"DELETE", "/platform/session", everyone, s.signOut, s.signOutFromPage, pending},
+		{"POST", "/platform/session/second-factor", everyone, s.showSecondFactor, s.showSecondFactorFromPage, pending | session},
 
-		{"GET", "/platform/jobs", everyone, s.listJobs},
-		{"GET", "/platform/jobs/:jobId", everyone, s.getJob},
-		{"POST", "/platform/jobs/:jobId/retry", admin, s.retryJob},
-		{"POST", "/platform/jobs/:jobId/cancel", admin, s.cancelJob},
+		{"GET", "/platform/account", everyone, s.getAccount, s.accountPage, session},
+		{"POST", "/platform/account/password", everyone, s.changePassword, s.changePasswordFromPage, session},
+		{"POST", "/platform/account/second-factor", everyone, s.beginSecondFactor, s.beginSecondFactorFromPage, pending | session},
+		{"POST", "/platform/account/second-factor/confirmation", everyone, s.confirmSecondFactor, s.confirmSecondFactorFromPage, pending | session},
+		{"DELETE", "/platform/account/second-factor", everyone, s.removeSecondFactor, s.removeSecondFactorFromPage, session},
+		{"DELETE", "/platform/account/sessions/:sessionId", everyone, s.endAccountSession, s.endAccountSessionFromPage, session},
 
-		{"GET", "/platform/db-servers", everyone, s.listServers},
-		{"POST", "/platform/db-servers", admin, s.addServer},
-		{"GET", "/platform/db-servers/:name", everyone, s.getServer},
-		{"PATCH", "/platform/db-servers/:name", admin, s.changeServer},
+		{"POST", "/platform/tenants", admin, s.createTenant, s.createTenantFromPage, 0},
+		{"GET", "/platform/tenants", everyone, s.listTenants, s.tenantsPage, 0},
+		{"GET", "/platform/tenants/:slug", everyone, s.getTenant, s.tenantPage, 0},
+		{"PATCH", "/platform/tenants/:slug", admin, s.changeTenant, s.changeTenantFromPage, 0},
+		{"DELETE", "/platform/tenants/:slug", admin, s.offboardTenant, s.offboardTenantFromPage, fresh},
+		{"POST", "/platform/tenants/:slug/readmission", admin, s.readmitTenant, s.readmitTenantFromPage, 0},
+		{"POST", "/platform/tenants/:slug/invitation", support, s.sendInvitation, s.sendInvitationFromPage, 0},
+		{"GET", "/platform/tenants/:slug/invitation", support, s.getInvitation, nil, 0},
+		{"GET", "/platform/slugs", everyone, s.getSlug, s.slugPreview, 0},
 
-		{"GET", "/platform/audit", everyone, s.listAudit},
+		{"GET", "/platform/jobs", everyone, s.listJobs, nil, 0},
+		{"GET", "/platform/jobs/:jobId", everyone, s.getJob, nil, 0},
+		{"POST", "/platform/jobs/:jobId/retry", admin, s.retryJob, nil, 0},
+		{"POST", "/platform/jobs/:jobId/cancel", admin, s.cancelJob, nil, 0},
+
+		{"GET", "/platform/db-servers", everyone, s.listServers, nil, 0},
+		{"POST", "/platform/db-servers", admin, s.addServer, nil, 0},
+		{"GET", "/platform/db-servers/:name", everyone, s.getServer, nil, 0},
+		{"PATCH", "/platform/db-servers/:name", admin, s.changeServer, nil, 0},
+
+		{"GET", "/platform/audit", everyone, s.listAudit, nil, 0},
 
 		// Everyone has tokens of their own; an admin sees and revokes all.
-		{"GET", "/platform/api-tokens", everyone, s.listTokens},
-		{"POST", "/platform/api-tokens", everyone, s.createToken},
-		{"DELETE", "/platform/api-tokens/:tokenId", everyone, s.revokeToken},
+		{"GET", "/platform/api-tokens", everyone, s.listTokens, nil, 0},
+		{"POST", "/platform/api-tokens", everyone, s.createToken, nil, 0},
+		{"DELETE", "/platform/api-tokens/:tokenId", everyone, s.revokeToken, nil, 0},
 
-		{"GET", "/healthz", open, s.healthz},
-		{"GET", "/readyz", open, s.readyz},
-		{"GET", "/version", open, s.version},
-		{"GET", "/openapi.yaml", open, s.openAPI},
-		{"GET", "/docs/errors/:code", open, s.errorPage},
+		{"GET", "/healthz", open, s.healthz, nil, 0},
+		{"GET", "/readyz", open, s.readyz, nil, 0},
+		{"GET", "/version", open, s.version, nil, 0},
+		{"GET", "/openapi.yaml", open, s.openAPI, nil, 0},
+		{"GET", "/docs/errors/:code", open, s.errorDoc, nil, 0},
 	}
 }
 
-// monitoringRoutes lead to Asynqmon, which is a page and its own API and no part
-// of this one.
-func (s *server) monitoringRoutes() []route {
-	var routes []route
+// pages are what only a browser asks for.
+func (s *server) pages() []route {
+	routes := []route{
+		{"GET", "/", open, nil, s.homePage, 0},
+		{"GET", "/platform", open, nil, s.homePage, 0},
+		{"GET", sessionPath + "/oidc", open, nil, s.beginOIDC, 0},
+		{"GET", OIDCCallbackPath, open, nil, s.finishOIDC, 0},
+		{"GET", sessionPath + "/second-factor", everyone, nil, s.secondFactorPage, pending | session},
+		{"GET", "/platform/tenants.csv", everyone, s.tenantsCSV, s.tenantsCSV, 0},
+		{"GET", "/platform/tenants/new", admin, nil, s.wizardPage, 0},
+		{"POST", "/platform/tenants/new", admin, nil, s.wizardFromPage, 0},
+	}
+	// Asynqmon is a page and its own API and no part of this one.
 	for _, method := range []string{"GET", "POST", "DELETE"} {
-		routes = append(routes, route{method, MonitoringPath + "/*path", everyone, s.monitoring})
+		routes = append(routes, route{method, MonitoringPath + "/*path", everyone, s.monitoring, s.monitoring, 0})
 	}
 	return routes
 }
@@ -80,11 +116,28 @@ func (s *server) serve(r route) gin.HandlerFunc {
 		ctx, cancel := context.WithTimeout(c.Request.Context(), requestTimeout)
 		defer cancel()
 		c.Request = c.Request.WithContext(ctx)
-		err := s.authorize(c, r.roles)
-		if err == nil {
-			err = r.handle(c)
+		handle := r.api
+		page := r.page != nil && wantsPage(c)
+		if page {
+			handle = r.page
 		}
-		if err != nil {
+		if r.method == http.MethodGet && r.path == sessionPath && wantsPage(c) {
+			// To those who are not signed in this address is where they do it.
+			r.roles, handle, page = open, s.signInPage, true
+		}
+		err := s.authorize(c, r)
+		switch {
+		case err != nil:
+		case handle == nil:
+			err = nothingHere()
+		default:
+			err = handle(c)
+		}
+		switch {
+		case err == nil:
+		case page:
+			s.writePageError(c, err)
+		default:
 			s.writeError(c, err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"github.com/tenantry/tenantry/internal/http/console"
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
@@ -31,6 +32,19 @@ type Config struct {
 	Tokens  Tokens
 	Audit   Audit
 	Auth    Authenticator
+	// Sessions knows signed-in people. Nil means that there are only API tokens.
+	Sessions Sessions
+	// OIDC is nil without an identity provider.
+	OIDC OIDC
+	// Choose is where auto-placement would put a tenant now; it fails with
+	// CodeNoCapacity.
+	Choose func(loads []tenancy.ServerLoad, name string) (tenancy.DBServer, error)
+	// RequireMFA has admins show a second factor.
+	RequireMFA bool
+	// PublicURL is where people reach this API; https makes cookies secure.
+	PublicURL string
+	// TenantURL is where a tenant's people reach it, with {slug} in it.
+	TenantURL string
 
 	// Ready asks each dependency, by name, whether it answers. Nil means that
 	// there is none.
@@ -67,7 +81,7 @@ func New(cfg Config) (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return engine, nil
+	return formMethod(engine), nil
 }
 
 func newServer(cfg Config) *server {
@@ -94,14 +108,17 @@ func (s *server) engine() (*gin.Engine, error) {
 	engine.HandleMethodNotAllowed = true
 	engine.Use(s.observe, s.recoverPanic, s.protect)
 	engine.NoRoute(func(c *gin.Context) {
-		s.writeError(c, tenancy.Errorf(tenancy.CodeNotFound, "There is nothing at this address."))
+		s.answerError(c, nothingHere())
 	})
 	engine.NoMethod(func(c *gin.Context) {
-		s.writeError(c, withStatus(http.StatusMethodNotAllowed,
+		s.answerError(c, withStatus(http.StatusMethodNotAllowed,
 			tenancy.Errorf(tenancy.CodeInvalidRequest, "The method %s is not allowed here.", c.Request.Method)))
 	})
-	for _, r := range append(s.routes(), s.monitoringRoutes()...) {
+	for _, r := range append(s.routes(), s.pages()...) {
 		engine.Handle(r.method, r.path, s.serve(r))
 	}
+	engine.GET(console.AssetsPath+"*path", gin.WrapH(console.Assets()))
 	return engine, nil
 }
+
+func nothingHere() error { return tenancy.Errorf(tenancy.CodeNotFound, "There is nothing at this address.") }

@@ -21,6 +21,7 @@ import (
 	"github.com/getkin/kin-openapi/routers/gorillamux"
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/tenantry/tenantry/internal/placement"
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
@@ -65,7 +66,8 @@ func setup(t testing.TB, adjust ...func(*Config)) *api {
 		users: users,
 	}}
 	cfg := Config{
-		Jobs: a, Tenants: a, Servers: a, Tokens: a, Audit: a, Auth: a, ProvisioningAvailable: true,
+		Jobs: a, Tenants: a, Servers: a, Tokens: a, Audit: a, Auth: a, Sessions: fakeSessions{a.fakePlatform}, ProvisioningAvailable: true,
+		Choose: placement.Choose, TenantURL: "https://{slug}.example.com",
 		Reserved: tenancy.NewReservedSlugs(), Version: "1.2.3", DocsURL: "https://console.example/docs/errors/",
 		Log: slog.New(slog.NewTextHandler(a.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
 		Now: func() time.Time { return epoch },
@@ -90,12 +92,20 @@ type answer struct {
 func (a *api) raw(t *testing.T, token, method, target string) *httptest.ResponseRecorder {
 	t.Helper()
 	r := httptest.NewRequest(method, target, nil)
-	if token != "" {
-		r.Header.Set("Authorization", "Bearer "+token)
-	}
+	authenticate(r, token)
 	w := httptest.NewRecorder()
 	a.handler.ServeHTTP(w, r)
 	return w
+}
+
+// authenticate sends a session's token in the cookie, any other as an API token.
+func authenticate(r *http.Request, token string) {
+	switch {
+	case strings.HasPrefix(token, "session-"):
+		r.AddCookie(&http.Cookie{Name: "tenantry_session", Value: token})
+	case token != "":
+		r.Header.Set("Authorization", "Bearer "+token)
+	}
 }
 
 // do sends a request as the holder of token, "" for a stranger.
@@ -106,9 +116,7 @@ func (a *api) do(t *testing.T, token, method, target, body string, headers ...st
 		reader = strings.NewReader(body)
 	}
 	r := httptest.NewRequest(method, target, reader)
-	if token != "" {
-		r.Header.Set("Authorization", "Bearer "+token)
-	}
+	authenticate(r, token)
 	if body != "" {
 		r.Header.Set("Content-Type", "application/json")
 	}

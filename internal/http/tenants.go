@@ -20,6 +20,9 @@ type Tenants interface {
 	ChangeTenantStatus(ctx context.Context, slug tenancy.Slug, to tenancy.TenantStatus, reason string, actor tenancy.Actor) (tenancy.Tenant, error)
 	// RequestInvitation fails with CodeNotFound and CodeConflict.
 	RequestInvitation(ctx context.Context, slug tenancy.Slug, actor tenancy.Actor) (tenancy.Tenant, error)
+	// InvitationState is of the last invitation asked for; it fails with
+	// CodeNotFound.
+	InvitationState(ctx context.Context, slug tenancy.Slug) (tenancy.InvitationState, error)
 }
 
 // The longest values, in characters.
@@ -104,15 +107,22 @@ func (s *server) createTenant(c *gin.Context) error {
 	if err := decode(c, &req); err != nil {
 		return err
 	}
-	newJob, err := req.newJob(c, s.Reserved)
-	if err != nil {
-		return err
-	}
-	job, err := s.Jobs.SubmitJob(c.Request.Context(), newJob)
+	job, err := s.submitTenant(c, req)
 	if err != nil {
 		return err
 	}
 	return s.writeAccepted(c, job)
+}
+
+func (s *server) submitTenant(c *gin.Context, req createTenantRequest) (tenancy.Job, error) {
+	if err := s.requireProvisioning(); err != nil {
+		return tenancy.Job{}, err
+	}
+	newJob, err := req.newJob(c, s.Reserved)
+	if err != nil {
+		return tenancy.Job{}, err
+	}
+	return s.Jobs.SubmitJob(c.Request.Context(), newJob)
 }
 
 func (s *server) requireProvisioning() error {
@@ -126,12 +136,7 @@ func (s *server) requireProvisioning() error {
 // listTenants serves GET /platform/tenants.
 func (s *server) listTenants(c *gin.Context) error {
 	q := query{c: c}
-	f := tenancy.TenantFilter{
-		Query:      q.text("q"),
-		Status:     tenancy.TenantStatus(q.oneOf("status", func(v string) bool { return tenancy.TenantStatus(v).Valid() })),
-		ServerName: q.text("server"),
-		Page:       q.page(),
-	}
+	f := tenantFilter(&q)
 	if err := q.err(); err != nil {
 		return err
 	}
@@ -172,13 +177,24 @@ type changeTenantRequest struct {
 
 // changeTenant serves PATCH /platform/tenants/{slug}.
 func (s *server) changeTenant(c *gin.Context) error {
-	slug, err := slugOf(c)
-	if err != nil {
+	if _, err := slugOf(c); err != nil {
 		return err
 	}
 	var req changeTenantRequest
 	if err := decode(c, &req); err != nil {
 		return err
+	}
+	t, err := s.setStatus(c, req)
+	if err != nil {
+		return err
+	}
+	return writeJSON(c, http.StatusOK, showTenant(t))
+}
+
+func (s *server) setStatus(c *gin.Context, req changeTenantRequest) (tenancy.Tenant, error) {
+	slug, err := slugOf(c)
+	if err != nil {
+		return tenancy.Tenant{}, err
 	}
 	var f faults
 	if !req.Status.Settable() {
@@ -186,13 +202,9 @@ func (s *server) changeTenant(c *gin.Context) error {
 	}
 	reason := f.text("/reason", req.Reason, maxReason)
 	if err := f.err(); err != nil {
-		return err
+		return tenancy.Tenant{}, err
 	}
-	t, err := s.Tenants.ChangeTenantStatus(c.Request.Context(), slug, req.Status, reason, actor(c))
-	if err != nil {
-		return err
-	}
-	return writeJSON(c, http.StatusOK, showTenant(t))
+	return s.Tenants.ChangeTenantStatus(c.Request.Context(), slug, req.Status, reason, actor(c))
 }
 
 type invitationJSON struct {
@@ -210,4 +222,32 @@ func (s *server) sendInvitation(c *gin.Context) error {
 		return err
 	}
 	return writeJSON(c, http.StatusAccepted, invitationJSON{Slug: slug, Status: "queued"})
+}
+
+type invitationStateJSON struct {
+	Slug      tenancy.Slug `json:"slug"`
+	Email     string       `json:"email"`
+	Status    string       `json:"status"`
+	CreatedAt time.Time    `json:"createdAt"`
+	SentAt    *time.Time   `json:"sentAt"`
+	LastError *string      `json:"lastError"`
+	// SignInURL is where the tenant's people sign in; the invitation's own link is
+	// nobody's but theirs.
+	SignInURL *string `json:"signInUrl"`
+}
+
+// getInvitation serves GET /platform/tenants/{slug}/invitation.
+func (s *server) getInvitation(c *gin.Context) error {
+	slug, err := slugOf(c)
+	if err != nil {
+		return err
+	}
+	inv, err := s.Tenants.InvitationState(c.Request.Context(), slug)
+	if err != nil {
+		return err
+	}
+	return writeJSON(c, http.StatusOK, invitationStateJSON{
+		Slug: slug, Email: inv.Email, Status: inv.Status, CreatedAt: inv.CreatedAt.UTC(), SentAt: utc(inv.SentAt),
+		LastError: orNull(inv.LastError), SignInURL: orNull(s.tenantURL(slug)),
+	})
 }
