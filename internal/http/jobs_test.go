@@ -29,7 +29,9 @@ func TestGetJobShowsAFailedJob(t *testing.T) {
 		 {"name":"placement_resolved","status":"undone","startedAt":"2026-01-31T12:00:00Z","finishedAt":"2026-01-31T12:01:00Z","detail":{"dbServer":"pg-b"},"error":null},
 		 {"name":"migrations_applied","status":"failed","startedAt":"2026-01-31T12:00:00Z","finishedAt":null,"detail":{},"error":null}],
 		"error":{"code":"E_MIGRATIONS_FAILED","message":"Migration 7 failed.","phase":"migrations_applied","rolledBack":true,"residue":[],
-		 "runbookUrl":"https://console.example/docs/errors/E_MIGRATIONS_FAILED"},
+		 "runbookUrl":"https://console.example/docs/errors/E_MIGRATIONS_FAILED",
+		 "meaning":"A migration of the tenant's schema did not run to its end on the new database.",
+		 "fix":"Mend the migration, deploy the worker with it, and retry."},
 		"requestedBy":{"platformUserId":null,"actor":"os:ada@host"},"cancelRequested":false,
 		"createdAt":"2026-01-31T12:00:00Z","startedAt":"2026-01-31T12:00:00Z","finishedAt":"2026-01-31T12:01:00Z","pollAfterMs":1500,"version":9}`)
 }

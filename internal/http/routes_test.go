@@ -39,6 +39,10 @@ var matrix = map[string]struct {
 	"GET /platform/api-tokens":                 {"/platform/api-tokens", "", 401, 200, 200, 200},
 	"POST /platform/api-tokens":                {"/platform/api-tokens", `{"name":"ci"}`, 401, 201, 201, 201},
 	"DELETE /platform/api-tokens/:tokenId":     {"/platform/api-tokens/" + someTokenID, "", 401, 204, 204, 204},
+	"POST /platform/session":                   {"/platform/session", signInBody, 201, 201, 201, 201},
+	"GET /platform/session":                    {"/platform/session", "", 401, 200, 200, 200},
+	"GET /platform/tenants/:slug/invitation":   {"/platform/tenants/acme/invitation", "", 401, 403, 200, 200},
+	"GET /platform/slugs":                      {"/platform/slugs?slug=acme", "", 401, 200, 200, 200},
 	"GET /healthz":                             {"/healthz", "", 200, 200, 200, 200},
 	"GET /readyz":                              {"/readyz", "", 200, 200, 200, 200},
 	"GET /version":                             {"/version", "", 200, 200, 200, 200},
@@ -46,16 +50,49 @@ var matrix = map[string]struct {
 	"GET /docs/errors/:code":                   {"/docs/errors/NOT_FOUND", "", 200, 200, 200, 200},
 }
 
+// sessionMatrix is the part of it that is for people who are signed in, whatever
+// their role, and what it answers them.
+var sessionMatrix = map[string]struct {
+	target, body string
+	status       int
+}{
+	"DELETE /platform/session":                          {"/platform/session", "", 204},
+	"POST /platform/session/second-factor":              {"/platform/session/second-factor", `{"code":"123456"}`, 204},
+	"GET /platform/account":                             {"/platform/account", "", 200},
+	"POST /platform/account/password":                   {"/platform/account/password", `{"currentPassword":"a","newPassword":"b"}`, 204},
+	"POST /platform/account/second-factor":              {"/platform/account/second-factor", "", 201},
+	"POST /platform/account/second-factor/confirmation": {"/platform/account/second-factor/confirmation", `{"code":"123456"}`, 200},
+	"DELETE /platform/account/second-factor":            {"/platform/account/second-factor", `{"currentPassword":"a"}`, 204},
+	"DELETE /platform/account/sessions/:sessionId":      {"/platform/account/sessions/" + someTokenID, "", 204},
+}
+
+const signInBody = `{"email":"admin@platform.example","password":"` + somePassword + `"}`
+
 func TestEveryRouteForEveryCaller(t *testing.T) {
 	t.Parallel()
 	for _, r := range newServer(Config{}).routes() {
 		name := r.method + " " + r.path
+		if m, ok := sessionMatrix[name]; ok {
+			for _, token := range []string{"session-readonly", "session-support", "session-admin"} {
+				setup(t).do(t, token, r.method, m.target, m.body).wantStatus(m.status)
+			}
+			for _, token := range []string{"", "session-wrong"} {
+				setup(t).do(t, token, r.method, m.target, m.body).wantProblem(401, tenancy.CodeUnauthenticated)
+			}
+			if status := setup(t).do(t, "admin", r.method, m.target, m.body).Code; status != 403 && status != 409 {
+				t.Errorf("%s answers an API token with %d", name, status)
+			}
+			continue
+		}
 		m, ok := matrix[name]
 		if !ok {
 			t.Errorf("%s has no line in the matrix", name)
 			continue
 		}
-		for token, status := range map[string]int{"": m.stranger, "wrong": m.stranger, "readonly": m.readonly, "support": m.help, "admin": m.admin} {
+		for token, status := range map[string]int{
+			"": m.stranger, "wrong": m.stranger, "readonly": m.readonly, "support": m.help, "admin": m.admin,
+			"session-wrong": m.stranger, "session-readonly": m.readonly, "session-support": m.help, "session-admin": m.admin,
+		} {
 			t.Run(name+" "+token, func(t *testing.T) {
 				t.Parallel()
 				a := setup(t)
@@ -73,7 +110,7 @@ func TestEveryRouteForEveryCaller(t *testing.T) {
 				}
 				a.wantCalls(t)
 				who := tenancy.Actor{Name: "anonymous"}
-				if p, ok := a.users[token]; ok {
+				if p, ok := a.users[strings.TrimPrefix(token, "session-")]; ok {
 					who = p.Actor
 				}
 				want := []tenancy.AuditEvent{{Type: tenancy.EventAccessDenied, Actor: who, Details: map[string]any{
@@ -185,11 +222,12 @@ func TestBearerToken(t *testing.T) {
 
 func TestMatrixHasNoDeadLines(t *testing.T) {
 	t.Parallel()
-	lines := maps.Clone(matrix)
+	lines, sessions := maps.Clone(matrix), maps.Clone(sessionMatrix)
 	for _, r := range newServer(Config{}).routes() {
 		delete(lines, r.method+" "+r.path)
+		delete(sessions, r.method+" "+r.path)
 	}
-	if len(lines) > 0 {
-		t.Errorf("the matrix has routes that do not exist: %v", slices.Collect(maps.Keys(lines)))
+	if len(lines)+len(sessions) > 0 {
+		t.Errorf("the matrix has routes that do not exist: %v %v", slices.Collect(maps.Keys(lines)), slices.Collect(maps.Keys(sessions)))
 	}
 }

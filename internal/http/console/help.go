@@ -45,7 +45,11 @@ func firstParagraph(page, heading string) string {
 		}
 		lines = append(lines, line)
 	}
-	return strings.ReplaceAll(strings.Join(lines, " "), "`", "")
+	text := strings.ReplaceAll(strings.Join(lines, " "), "`", "")
+	if before, ok := strings.CutSuffix(text, ":"); ok { // the code that follows is on the page
+		text = before + "."
+	}
+	return text
 }
 
 // HelpFor returns the help of a code, empty if there is none.
