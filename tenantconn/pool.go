@@ -240,8 +240,7 @@ func (t *Tenants) sweep() {
 		}
 		t.mu.Lock()
 		for slug, k := range t.known {
-			busy := k.pool != nil && k.pool.Stat().AcquiredConns() > 0
-			if !busy && time.Since(k.used) > t.cfg.IdleAfter {
+			if time.Since(k.used) > t.cfg.IdleAfter {
 				t.forget(slug)
 			}
 		}

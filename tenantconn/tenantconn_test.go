@@ -211,17 +211,40 @@ func TestAnImpatientCallerFailsNobodyElse(t *testing.T) {
 		return &emulator.Fault{Delay: 100 * time.Millisecond}
 	})
 	ctx, giveUp := context.WithCancel(t.Context())
-	first, second := make(chan error, 1), make(chan error, 1)
+	first := make(chan error, 1)
 	go func() { _, err := database(ctx, tenants, x); first <- err }()
 	<-asked
-	go func() { _, err := database(t.Context(), tenants, x); second <- err }()
 	giveUp()
 	if err := <-first; !errors.Is(err, context.Canceled) {
 		t.Errorf("the impatient one got %v", err)
 	}
-	if err := <-second; err != nil {
+	if _, err := database(t.Context(), tenants, x); err != nil {
 		t.Errorf("the patient one got %v", err)
 	}
+	if n := p.vault.Count(emulator.OpGet, x.slug.SecretName()); n != 1 {
+		t.Errorf("the vault was asked %d times", n)
+	}
+}
+
+// Pools that are retired while somebody is about to use them fail nobody.
+func TestPoolsComeAndGoUnderUse(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	tenants := p.open(t, func(c *tenantconn.Config) { c.MaxPools = 1 })
+	all := []tenant{p.tenant(t), p.tenant(t)}
+	var users sync.WaitGroup
+	for i := range 16 {
+		users.Go(func() {
+			for range 15 {
+				x := all[i%2]
+				if name, err := database(t.Context(), tenants, x); err != nil || name != x.slug.DatabaseName() {
+					t.Errorf("%s, %v", name, err)
+					return
+				}
+			}
+		})
+	}
+	users.Wait()
 }
 
 func TestPoolsAreBounded(t *testing.T) {
