@@ -55,7 +55,7 @@ func setup(t *testing.T) *tenant {
 		slug:      tenancy.Slug("t" + hex.EncodeToString(b)),
 		owner:     tenancy.Ownership{TenantID: tenancy.TenantID(uuid.NewString()), JobID: tenancy.JobID(uuid.NewString())},
 	}
-	x.Users.Databases = x.databases
+	x.Databases = x.databases
 	check := func(err error) {
 		t.Helper()
 		if err != nil {
