@@ -135,7 +135,7 @@ func TestASuspensionIsSeenWithinTheInterval(t *testing.T) {
 		_, err := database(t.Context(), tenants, x)
 		return codeOf(t, p, err) == tenantconn.Suspended
 	})
-	if took := time.Since(suspended); took > interval+200*time.Millisecond {
+	if took := time.Since(suspended); took > interval+2*time.Second {
 		t.Errorf("it took %s", took)
 	}
 	eventually(t, "its connections are closed", func() bool { return p.sessions(t, x) == 0 })
