@@ -49,7 +49,7 @@ bin/golangci-lint-$(GOLANGCI_LINT_VERSION):
 	mv bin/install/golangci-lint $@
 
 .PHONY: generate
-generate: ## write what is generated: docs/cli.md
+generate: ## write what is generated: docs/cli.md, docs/mail
 	go generate ./...
 
 .PHONY: build

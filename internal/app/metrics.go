@@ -89,7 +89,7 @@ func newBacklog(stats func(context.Context) (store.Stats, error)) *backlog {
 		items: map[string]*prometheus.Desc{
 			"residue":     desc("jobs_with_residue", "Jobs that could not be undone yet."),
 			"outbox":      desc("outbox_pending", "Doorbells that Redis has not taken yet."),
-			"invitations": desc("invitations_pending", "Invitations not sent yet."),
+			"invitations": desc("invitations_pending", "Invitations and password resets not sent yet."),
 		},
 	}
 }

@@ -16,6 +16,7 @@ var statuses = map[tenancy.Code]int{
 	tenancy.CodeJobInProgress: 409, tenancy.CodeAlreadyProvisioned: 409, tenancy.CodeConflict: 409,
 	tenancy.CodeUnauthenticated: 401, tenancy.CodeForbidden: 403, tenancy.CodeNotFound: 404, tenancy.CodeRateLimited: 429,
 	tenancy.CodeProvisioningUnavailable: 503, tenancy.CodeDependencyUnavailable: 503, tenancy.CodeTimeout: 504,
+	tenancy.CodeTenantReadOnly: 403, tenancy.CodeTenantSuspended: 503, tenancy.CodeTenantOffboarding: 403,
 	tenancy.CodePartialState: 500, tenancy.CodeNoCapacity: 500, tenancy.CodeAdminConnUnresolved: 500,
 	tenancy.CodeMigrationsFailed: 500, tenancy.CodeInternal: 500,
 }

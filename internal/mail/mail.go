@@ -24,6 +24,8 @@ import (
 // sendTimeout bounds one conversation with the mail server.
 const sendTimeout = 30 * time.Second
 
+//go:generate go test . -run ^TestPreviews$ -update
+
 //go:embed templates
 var files embed.FS
 
@@ -83,7 +85,17 @@ func Open(smtpURL, from string) (*Sender, error) {
 // sign-in. A transient error may be tried again; any other means that the mail
 // server will not take this mail.
 func (s *Sender) SendInvitation(ctx context.Context, to, tenantName, link string, expiresAt time.Time) error {
-	return s.send(ctx, to, "Your invitation to "+tenantName, "invitation", map[string]any{
+	return s.sendLink(ctx, to, "Your invitation to "+tenantName, "invitation", tenantName, link, expiresAt)
+}
+
+// SendPasswordReset mails one of a tenant's people the link to choose another
+// password. It fails as SendInvitation does.
+func (s *Sender) SendPasswordReset(ctx context.Context, to, tenantName, link string, expiresAt time.Time) error {
+	return s.sendLink(ctx, to, "Choose a new password for "+tenantName, "password-reset", tenantName, link, expiresAt)
+}
+
+func (s *Sender) sendLink(ctx context.Context, to, subject, template, tenantName, link string, expiresAt time.Time) error {
+	return s.send(ctx, to, subject, template, map[string]any{
 		"TenantName": tenantName, "Link": link, "ExpiresAt": expiresAt.UTC().Format("2 January 2006 15:04 UTC"),
 	})
 }

@@ -50,7 +50,7 @@ func (s *Store) RequestInvitation(ctx context.Context, slug tenancy.Slug, actor 
 		}
 		tag, err := tx.Exec(ctx, `
 			UPDATE identity.invitation SET run_after = CASE WHEN claimed THEN run_after ELSE now() END
-			WHERE tenant_id = $1 AND status = 'queued'`, t.ID)
+			WHERE tenant_id = $1 AND kind = 'invitation' AND status = 'queued'`, t.ID)
 		if err != nil {
 			return err
 		}
@@ -72,9 +72,13 @@ func (s *Store) RequestInvitation(ctx context.Context, slug tenancy.Slug, actor 
 	return t, err
 }
 
-// ClaimInvitation makes the caller the only sender of the job's queued
-// invitation for span; found is false if there is none to send now, or if the
-// tenant is not one to invite people to.
+// mailable says of which tenants' people an invitation i may be sent to: in a
+// read-only tenant no password is forgotten, because none can be chosen.
+const mailable = `(t.status = 'active' OR t.status = 'read_only' AND i.kind = 'invitation')`
+
+// ClaimInvitation makes the caller the only sender of one of the job's queued
+// invitations for span, of whatever kind; found is false if there is none to send
+// now, or if the tenant is not one to invite people to.
 func (s *Store) ClaimInvitation(ctx context.Context, jobID tenancy.JobID, span time.Duration) (inv tenancy.Invitation, found bool, err error) {
 	if !validID(jobID) {
 		return inv, false, noSuchJob(jobID)
@@ -84,16 +88,16 @@ func (s *Store) ClaimInvitation(ctx context.Context, jobID tenancy.JobID, span t
 			UPDATE identity.invitation SET run_after = now() + $2, claimed = true
 			WHERE invitation_id = (
 				SELECT i.invitation_id FROM identity.invitation i JOIN identity.tenant t USING (tenant_id)
-				WHERE i.job_id = $1 AND i.status = 'queued' AND i.run_after <= now() AND t.status IN ('active', 'read_only')
+				WHERE i.job_id = $1 AND i.status = 'queued' AND i.run_after <= now() AND `+mailable+`
 				ORDER BY i.invitation_id LIMIT 1 FOR UPDATE OF i SKIP LOCKED)
 			RETURNING *)
-		SELECT c.invitation_id, c.job_id, t.tenant_id, t.slug, t.display_name, j.admin_email,
+		SELECT c.invitation_id, c.kind, c.job_id, t.tenant_id, t.slug, t.display_name, coalesce(nullif(c.email, ''), j.admin_email),
 		       s.db_server_id, s.name, s.host, s.port, s.region, s.admin_secret_ref, s.capacity_hint, s.is_active,
 		       coalesce(c.requested_by::text, ''), c.actor, c.failures
 		FROM claimed c JOIN identity.job j USING (job_id)
 		JOIN identity.tenant t ON t.tenant_id = c.tenant_id JOIN identity.db_server s ON s.db_server_id = t.db_server_id`,
 		jobID, span).
-		Scan(&inv.ID, &inv.JobID, &inv.TenantID, &inv.Slug, &inv.DisplayName, &inv.AdminEmail,
+		Scan(&inv.ID, &inv.Kind, &inv.JobID, &inv.TenantID, &inv.Slug, &inv.DisplayName, &inv.Email,
 			&inv.Server.ID, &inv.Server.Name, &inv.Server.Host, &inv.Server.Port, &inv.Server.Region,
 			&inv.Server.AdminSecretRef, &inv.Server.CapacityHint, &inv.Server.IsActive,
 			&inv.Actor.UserID, &inv.Actor.Name, &inv.Failures)
@@ -120,7 +124,8 @@ func (s *Store) InvitationFailed(ctx context.Context, inv tenancy.Invitation, ca
 func (s *Store) settleInvitation(ctx context.Context, inv tenancy.Invitation, event tenancy.EventType, details map[string]any, sql string, args ...any) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
 		tag, err := tx.Exec(ctx, sql, args...)
-		if err != nil || tag.RowsAffected() == 0 {
+		// What became of a password reset would tell who has an account.
+		if err != nil || tag.RowsAffected() == 0 || inv.Kind == tenancy.KindPasswordReset {
 			return err
 		}
 		return appendAudit(ctx, tx, tenancy.AuditEvent{
@@ -146,7 +151,7 @@ func (s *Store) RingStalledInvitations(ctx context.Context, grace time.Duration,
 			UPDATE identity.invitation SET run_after = now()
 			WHERE invitation_id IN (
 				SELECT i.invitation_id FROM identity.invitation i JOIN identity.tenant t USING (tenant_id)
-				WHERE i.status = 'queued' AND i.run_after < now() - $1::interval AND t.status IN ('active', 'read_only')
+				WHERE i.status = 'queued' AND i.run_after < now() - $1::interval AND `+mailable+`
 				ORDER BY i.run_after LIMIT $2 FOR UPDATE OF i SKIP LOCKED)
 			RETURNING job_id`, grace, limit)
 		if err != nil {

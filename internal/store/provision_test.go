@@ -153,7 +153,7 @@ func TestCompleteMakesEverythingVisibleAtOnce(t *testing.T) {
 		t.Errorf("audit: %+v, %v", events, err)
 	}
 	inv, found, err := p.ClaimInvitation(ctx, lease.JobID, time.Minute)
-	if err != nil || !found || inv.AdminEmail != "admin@acme.example" || inv.Slug != "acme" || inv.Server.Name != "pg-a" {
+	if err != nil || !found || inv.Email != "admin@acme.example" || inv.Slug != "acme" || inv.Server.Name != "pg-a" {
 		t.Fatalf("invitation: %+v %v %v", inv, found, err)
 	}
 	if _, found, _ := p.ClaimInvitation(ctx, lease.JobID, time.Minute); found {

@@ -64,19 +64,19 @@ type letter struct {
 	ExpiresAt            time.Time
 }
 
-func (p *post) NewInvitation(_ context.Context, _ tenancy.DBServer, _ tenancy.Slug, email string, hash []byte, _ time.Time) error {
+func (p *post) NewInvitation(_ context.Context, _ tenancy.DBServer, _ tenancy.Slug, email string, hash []byte, _ time.Time) (string, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if p.record != nil {
 		if err := p.record(); err != nil {
-			return err
+			return "", err
 		}
 	}
-	if email != "canary@acme.example" {
-		return errors.New("an invitation for " + email)
+	if !strings.EqualFold(email, "canary@acme.example") {
+		return "", tenancy.Errorf(tenancy.CodeNotFound, "the tenant has no active user with that e-mail address")
 	}
 	p.hashes = append(p.hashes, bytes.Clone(hash))
-	return nil
+	return "canary@acme.example", nil
 }
 
 func (p *post) SendInvitation(ctx context.Context, to, tenantName, link string, expiresAt time.Time) error {
@@ -88,6 +88,10 @@ func (p *post) SendInvitation(ctx context.Context, to, tenantName, link string, 
 		return send(ctx)
 	}
 	return nil
+}
+
+func (p *post) SendPasswordReset(ctx context.Context, to, tenantName, link string, expiresAt time.Time) error {
+	return p.SendInvitation(ctx, to, tenantName, link, expiresAt)
 }
 
 func (p *post) count() int {

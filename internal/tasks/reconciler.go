@@ -23,6 +23,9 @@ const (
 	reconcileBatch = 2000
 	// idempotencyTTL is how long a repeated request is recognised.
 	idempotencyTTL = 7 * 24 * time.Hour
+	// resetTTL is how long a request for a password reset is kept, for whoever
+	// asks where the mail is. One that could not be sent by then is moot.
+	resetTTL = 3 * 24 * time.Hour
 )
 
 // Ledger is master as the reconciler needs it.
@@ -33,6 +36,7 @@ type Ledger interface {
 	RingStalled(ctx context.Context, j tenancy.StalledJob) (rung bool, err error)
 	RingStalledInvitations(ctx context.Context, grace time.Duration, limit int) (rung int, err error)
 	ForgetIdempotencyKeys(ctx context.Context, age time.Duration) error
+	ForgetPasswordResets(ctx context.Context, age time.Duration) error
 	// ExpiredTenants are offboarding tenants whose retention is over.
 	ExpiredTenants(ctx context.Context, limit int) ([]tenancy.Slug, error)
 	SubmitJob(ctx context.Context, n tenancy.NewJob) (tenancy.Job, error)
@@ -90,6 +94,9 @@ func (r *reconciler) reconcile(ctx context.Context) error {
 		r.log.Info("rang again for stalled invitations", "count", n)
 	}
 	if err := r.purgeExpired(ctx); err != nil {
+		return err
+	}
+	if err := r.ledger.ForgetPasswordResets(ctx, resetTTL); err != nil {
 		return err
 	}
 	return r.ledger.ForgetIdempotencyKeys(ctx, idempotencyTTL)

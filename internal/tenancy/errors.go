@@ -38,6 +38,13 @@ const (
 	CodeProvisioningUnavailable Code = "PROVISIONING_UNAVAILABLE"
 )
 
+// Codes of what a tenant's status does not allow its people.
+const (
+	CodeTenantReadOnly    Code = "TENANT_READ_ONLY"
+	CodeTenantSuspended   Code = "TENANT_SUSPENDED"
+	CodeTenantOffboarding Code = "TENANT_OFFBOARDING"
+)
+
 // Codes that stay inside: they tell a worker that there is nothing for it to do.
 const (
 	// CodeJobBusy: another worker holds the job's lease.
@@ -56,6 +63,7 @@ func Codes() []Code {
 		CodeDependencyUnavailable, CodeTimeout, CodeInternal,
 		CodeInvalidRequest, CodeJobInProgress, CodeConflict, CodeUnauthenticated,
 		CodeForbidden, CodeNotFound, CodeRateLimited, CodeProvisioningUnavailable,
+		CodeTenantReadOnly, CodeTenantSuspended, CodeTenantOffboarding,
 	}
 }
 

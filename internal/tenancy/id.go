@@ -17,6 +17,8 @@ type (
 	SessionID string
 	// InvitationID names one request to mail an invitation.
 	InvitationID string
+	// TenantUserID names one of a tenant's own people, in the tenant's database.
+	TenantUserID string
 )
 
 func (id TenantID) String() string { return string(id) }

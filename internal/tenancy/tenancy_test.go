@@ -150,3 +150,21 @@ func TestFence(t *testing.T) {
 		t.Errorf("with a lost lease: %v", err)
 	}
 }
+
+// The table of domain.md.
+func TestWhatAStatusAllows(t *testing.T) {
+	t.Parallel()
+	for status, want := range map[tenancy.TenantStatus][2]tenancy.Code{
+		tenancy.TenantProvisioning: {tenancy.CodeNotFound, tenancy.CodeNotFound},
+		tenancy.TenantActive:       {"", ""},
+		tenancy.TenantReadOnly:     {"", tenancy.CodeTenantReadOnly},
+		tenancy.TenantSuspended:    {tenancy.CodeTenantSuspended, tenancy.CodeTenantSuspended},
+		tenancy.TenantOffboarding:  {"", tenancy.CodeTenantOffboarding},
+		"unknown":                  {tenancy.CodeNotFound, tenancy.CodeNotFound},
+	} {
+		got := [2]tenancy.Code{tenancy.CodeOf(status.CheckRead()), tenancy.CodeOf(status.CheckWrite())}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%s: read, write (-want +got):\n%s", status, diff)
+		}
+	}
+}

@@ -35,6 +35,30 @@ func (s TenantStatus) Settable() bool {
 	return s == TenantActive || s == TenantReadOnly || s == TenantSuspended
 }
 
+// CheckRead is nil if a tenant of that status may be read. It is CodeNotFound
+// while the tenant is being made, CodeTenantSuspended while it is suspended.
+func (s TenantStatus) CheckRead() error {
+	switch s {
+	case TenantActive, TenantReadOnly, TenantOffboarding:
+		return nil
+	case TenantSuspended:
+		return Errorf(CodeTenantSuspended, "The tenant is suspended; nothing can be read or changed.")
+	}
+	return Errorf(CodeNotFound, "There is no such tenant yet.")
+}
+
+// CheckWrite is nil if a tenant of that status may be changed. Beyond what
+// CheckRead refuses it is CodeTenantReadOnly or CodeTenantOffboarding.
+func (s TenantStatus) CheckWrite() error {
+	switch s {
+	case TenantReadOnly:
+		return Errorf(CodeTenantReadOnly, "The tenant is read-only; nothing can be changed.")
+	case TenantOffboarding:
+		return Errorf(CodeTenantOffboarding, "The tenant is being closed; it can be read and no longer changed.")
+	}
+	return s.CheckRead()
+}
+
 // Tenant is a row of identity.tenant, the registry.
 type Tenant struct {
 	ID            TenantID

@@ -83,6 +83,9 @@ type Actor struct {
 // SystemActor is the control plane acting on its own.
 var SystemActor = Actor{Name: "system"}
 
+// VisitorActor is somebody at a tenant's pages who has not signed in.
+var VisitorActor = Actor{Name: "visitor"}
+
 // Principal is an authenticated caller of the API.
 type Principal struct {
 	Actor

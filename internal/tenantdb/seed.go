@@ -25,21 +25,24 @@ func (s *Servers) SeedAdmin(ctx context.Context, server tenancy.DBServer, slug t
 	return failed(ctx, err, "cannot seed the admin of "+slug.DatabaseName()+on(server))
 }
 
-// NewInvitation gives the active user with that e-mail address an invitation
-// that ends at expiresAt, and revokes the one before it if that is still open.
-// tokenHash is the SHA-256 of the token in the link; called again with the same
-// one it changes nothing. It fails with CodeNotFound if there is no such user.
-func (s *Servers) NewInvitation(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, email string, tokenHash []byte, expiresAt time.Time) error {
+// NewInvitation gives the active user with that e-mail address, in whatever case,
+// an invitation that ends at expiresAt, and revokes the one before it if that is
+// still open. tokenHash is the SHA-256 of the token in the link; called again with
+// the same one it changes nothing. It returns the address to mail the link to: the
+// user's own and not the one asked for, since addresses that are equal but for
+// case to Postgres may belong to different people elsewhere. It fails with
+// CodeNotFound if there is no such user.
+func (s *Servers) NewInvitation(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, email string, tokenHash []byte, expiresAt time.Time) (to string, err error) {
 	what := "cannot make an invitation in " + slug.DatabaseName() + on(server)
 	if len(tokenHash) != sha256.Size {
-		return tenancy.Errorf(tenancy.CodeInternal, "%s: the token's hash has %d bytes", what, len(tokenHash))
+		return "", tenancy.Errorf(tenancy.CodeInternal, "%s: the token's hash has %d bytes", what, len(tokenHash))
 	}
-	err := s.inTenant(ctx, server, slug, func(conn *pgx.Conn) error {
+	err = s.inTenant(ctx, server, slug, func(conn *pgx.Conn) error {
 		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
 			var userID string
 			err := tx.QueryRow(ctx, `
-				SELECT user_id::text FROM identity.users
-				WHERE lower(email) = lower($1) AND is_active FOR UPDATE`, email).Scan(&userID)
+				SELECT user_id::text, email FROM identity.users
+				WHERE lower(email) = lower($1) AND is_active FOR UPDATE`, email).Scan(&userID, &to)
 			if errors.Is(err, pgx.ErrNoRows) {
 				return tenancy.Errorf(tenancy.CodeNotFound, "%s: the tenant has no active user with that e-mail address", what)
 			}
@@ -58,7 +61,10 @@ func (s *Servers) NewInvitation(ctx context.Context, server tenancy.DBServer, sl
 			return err
 		})
 	})
-	return failed(ctx, err, what)
+	if err != nil {
+		return "", failed(ctx, err, what)
+	}
+	return to, nil
 }
 
 // inTenant calls f with a connection to a tenant's database as its owner. It

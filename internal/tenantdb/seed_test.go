@@ -28,8 +28,12 @@ func TestSeedAdminAndInvitations(t *testing.T) {
 	first, second := sha256.Sum256([]byte("first")), sha256.Sum256([]byte("second"))
 	expires := time.Now().Add(time.Hour)
 	for _, hash := range [][]byte{first[:], first[:], second[:], second[:]} {
-		if err := b.NewInvitation(t.Context(), b.server, b.slug, "admin@acme.example", hash, expires); err != nil {
+		to, err := b.NewInvitation(t.Context(), b.server, b.slug, "admin@acme.example", hash, expires)
+		if err != nil {
 			t.Fatal(err)
+		}
+		if to != "Admin@acme.example" {
+			t.Errorf("the mail would go to %s, which is not how the user wrote it", to)
 		}
 	}
 	open := values[[]byte](t, b.appURL, "SELECT token_hash FROM identity.invitations WHERE accepted_at IS NULL AND revoked_at IS NULL")
@@ -41,14 +45,19 @@ func TestSeedAdminAndInvitations(t *testing.T) {
 	}
 	sql(t, b.appURL, "UPDATE identity.invitations SET accepted_at = now() WHERE revoked_at IS NULL")
 	third := sha256.Sum256([]byte("third"))
-	if err := b.NewInvitation(t.Context(), b.server, b.slug, "admin@acme.example", third[:], expires); err != nil {
+	if _, err := b.NewInvitation(t.Context(), b.server, b.slug, "admin@acme.example", third[:], expires); err != nil {
 		t.Fatal(err)
 	}
 
-	wantCode(t, b.NewInvitation(t.Context(), b.server, b.slug, "nobody@acme.example", first[:], expires), tenancy.CodeNotFound, false)
-	wantCode(t, b.NewInvitation(t.Context(), b.server, b.slug, "admin@acme.example", []byte("short"), expires), tenancy.CodeInternal, false)
+	refused := func(email string, hash []byte, code tenancy.Code) {
+		t.Helper()
+		_, err := b.NewInvitation(t.Context(), b.server, b.slug, email, hash, expires)
+		wantCode(t, err, code, false)
+	}
+	refused("nobody@acme.example", first[:], tenancy.CodeNotFound)
+	refused("admin@acme.example", []byte("short"), tenancy.CodeInternal)
 	sql(t, b.appURL, "UPDATE identity.users SET is_active = false")
-	wantCode(t, b.NewInvitation(t.Context(), b.server, b.slug, "admin@acme.example", first[:], expires), tenancy.CodeNotFound, false)
+	refused("admin@acme.example", first[:], tenancy.CodeNotFound)
 }
 
 // TestOneOpenInvitation: however many ask at once.
@@ -64,7 +73,8 @@ func TestOneOpenInvitation(t *testing.T) {
 	for i := range cap(errs) {
 		go func() {
 			hash := sha256.Sum256([]byte{byte(i)})
-			errs <- b.NewInvitation(t.Context(), b.server, b.slug, "a@b.example", hash[:], time.Now().Add(time.Hour))
+			_, err := b.NewInvitation(t.Context(), b.server, b.slug, "a@b.example", hash[:], time.Now().Add(time.Hour))
+			errs <- err
 		}()
 	}
 	for range cap(errs) {
