@@ -153,7 +153,7 @@ type fakeSessions struct{ *fakePlatform }
 
 const somePassword = "the right password"
 
-func (f fakeSessions) SignIn(ctx context.Context, in tenancy.SignIn) (tenancy.SignedIn, error) {
+func (f fakeSessions) SignIn(_ context.Context, in tenancy.SignIn) (tenancy.SignedIn, error) {
 	if f.fail != nil {
 		return tenancy.SignedIn{}, f.fail
 	}

@@ -121,4 +121,6 @@ func (s *server) engine() (*gin.Engine, error) {
 	return engine, nil
 }
 
-func nothingHere() error { return tenancy.Errorf(tenancy.CodeNotFound, "There is nothing at this address.") }
+func nothingHere() error {
+	return tenancy.Errorf(tenancy.CodeNotFound, "There is nothing at this address.")
+}

@@ -150,7 +150,8 @@ func writeCSV(c *gin.Context, name string, header []string, page func(cursor str
 				return nil //nolint:nilerr // the browser went away
 			}
 		}
-		if w.Flush(); next == "" || w.Error() != nil {
+		w.Flush()
+		if gone := w.Error() != nil; gone || next == "" {
 			return nil
 		}
 		if rows, next, err = page(next); err != nil {
