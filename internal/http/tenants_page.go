@@ -151,8 +151,8 @@ func writeCSV(c *gin.Context, name string, header []string, page func(cursor str
 			}
 		}
 		w.Flush()
-		if gone := w.Error() != nil; gone || next == "" {
-			return nil
+		if next == "" || w.Error() != nil {
+			return nil //nolint:nilerr // the browser went away
 		}
 		if rows, next, err = page(next); err != nil {
 			panic(http.ErrAbortHandler) // an incomplete file must not look whole
