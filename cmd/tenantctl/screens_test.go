@@ -146,9 +146,15 @@ func (b *browser) visit(dir string, screens []screen) {
 				s.prepare(b)
 			}
 			b.accessible(fmt.Sprintf("%s, %s", s.name, look.name))
+			if size := evaluate[float64](b, firstLoad); size > 150<<10 {
+				b.t.Errorf("%s: %.0f KiB on first load", s.name, size/1024)
+			}
 			if dir != "" && look.name != "tiny" {
 				b.screenshot(filepath.Join(dir, s.name+"-"+look.name+".png"))
 			}
 		}
 	}
 }
+
+// firstLoad is what a page and all it needs weigh compressed, in bytes.
+const firstLoad = `performance.getEntries().reduce((sum, e) => sum + (e.encodedBodySize || 0), 0)`

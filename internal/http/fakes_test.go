@@ -38,6 +38,8 @@ type fakePlatform struct {
 	auditFails error
 	panics     bool
 	users      map[string]tenancy.Principal
+	// missing is what Tenant answers, if set.
+	missing error
 	// stale sessions are asked to sign in again.
 	stale bool
 
@@ -81,6 +83,9 @@ func (f *fakePlatform) ListTenants(_ context.Context, filter tenancy.TenantFilte
 }
 
 func (f *fakePlatform) Tenant(_ context.Context, slug tenancy.Slug) (tenancy.Tenant, error) {
+	if f.missing != nil {
+		return tenancy.Tenant{}, f.missing
+	}
 	return f.tenant, f.called("Tenant", slug)
 }
 
