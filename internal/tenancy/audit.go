@@ -15,6 +15,7 @@ const (
 	EventTenantPurged          EventType = "TENANT_PURGED"
 	EventTenantPurgeFailed     EventType = "TENANT_PURGE_FAILED"
 	EventQueueOperation        EventType = "QUEUE_OPERATION"
+	EventBatchSubmitted        EventType = "TENANT_BATCH_SUBMITTED"
 	EventJobCancelled          EventType = "JOB_CANCELLED"
 	EventJobCancelRequested    EventType = "JOB_CANCEL_REQUESTED"
 	EventJobRetried            EventType = "JOB_RETRIED"
