@@ -409,6 +409,49 @@ func TestABatchsJobsStayInTheBulk(t *testing.T) {
 	}
 }
 
+// The invitations of a batch wait with its jobs; one that a person asks for does not.
+func TestABatchsInvitationsGoTheSameWay(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	p.addServer(t, "pg-a", 5)
+	b := p.submitBatch(t, newBatch("acme"))
+	single := p.submit(t, tenancy.NewJob{Slug: "wizard"})
+	for _, id := range []tenancy.JobID{b.Rows[0].JobID, single.ID} {
+		_, lease, err := p.AcquireLease(t.Context(), id, "w", time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := p.ReservePlacement(t.Context(), lease, auto); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.RegisterTenant(t.Context(), lease, "1"); err != nil {
+			t.Fatal(err)
+		}
+		if err := p.CompleteProvision(t.Context(), lease); err != nil {
+			t.Fatal(err)
+		}
+	}
+	queues := func() map[tenancy.JobID]string {
+		got := map[tenancy.JobID]string{}
+		for _, task := range p.rings(t) {
+			if task.Type == tenancy.TaskInvitation {
+				got[task.JobID] = task.Queue
+			}
+		}
+		return got
+	}
+	want := map[tenancy.JobID]string{b.Rows[0].JobID: tenancy.QueueBulk, single.ID: tenancy.QueueMail}
+	if diff := cmp.Diff(want, queues()); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := p.RequestInvitation(t.Context(), "acme", operator); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(map[tenancy.JobID]string{b.Rows[0].JobID: tenancy.QueueMail}, queues()); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestListBatches(t *testing.T) {
 	t.Parallel()
 	p := setup(t)

@@ -316,7 +316,7 @@ type StalledJob struct {
 	TaskID string
 }
 
-// Queues, by falling weight. A job keeps its queue for life.
+// Queues. A job keeps its queue for life.
 const (
 	QueueProvision = "provision"
 	QueueMail      = "mail"
