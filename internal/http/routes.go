@@ -40,10 +40,16 @@ func (s *server) routes() []route {
 		{"POST", "/platform/tenants/:slug/readmission", admin, s.readmitTenant},
 		{"POST", "/platform/tenants/:slug/invitation", support, s.sendInvitation},
 
+		{"POST", "/platform/tenant-batches", admin, s.createBatch},
+		{"GET", "/platform/tenant-batches", everyone, s.listBatches},
+		{"GET", "/platform/tenant-batches/:batchId", everyone, s.getBatch},
+		{"POST", "/platform/tenant-batches/:batchId/retry", admin, s.retryBatch},
+
 		{"GET", "/platform/jobs", everyone, s.listJobs},
 		{"GET", "/platform/jobs/:jobId", everyone, s.getJob},
 		{"POST", "/platform/jobs/:jobId/retry", admin, s.retryJob},
 		{"POST", "/platform/jobs/:jobId/cancel", admin, s.cancelJob},
+		{"POST", "/platform/job-retries", admin, s.retryJobs},
 
 		{"GET", "/platform/db-servers", everyone, s.listServers},
 		{"POST", "/platform/db-servers", admin, s.addServer},
