@@ -11,6 +11,7 @@ import (
 
 var (
 	_ Jobs          = (*fakePlatform)(nil)
+	_ Batches       = (*fakePlatform)(nil)
 	_ Tenants       = (*fakePlatform)(nil)
 	_ Servers       = (*fakePlatform)(nil)
 	_ Tokens        = (*fakePlatform)(nil)
@@ -29,6 +30,7 @@ type call struct {
 // answers with fail, if that is set, or with its one thing of the kind.
 type fakePlatform struct {
 	job    tenancy.Job
+	batch  tenancy.Batch
 	tenant tenancy.Tenant
 	server tenancy.ServerLoad
 	token  tenancy.APIToken
@@ -76,6 +78,41 @@ func (f *fakePlatform) RetryJob(_ context.Context, id tenancy.JobID, actor tenan
 
 func (f *fakePlatform) CancelJob(_ context.Context, id tenancy.JobID, actor tenancy.Actor) (tenancy.Job, error) {
 	return f.job, f.called("CancelJob", id, actor)
+}
+
+func (f *fakePlatform) RetryJobs(_ context.Context, filter tenancy.JobFilter, actor tenancy.Actor) (tenancy.Retries, error) {
+	return tenancy.Retries{Matched: 3, Retried: 2, Skipped: 1}, f.called("RetryJobs", filter, actor)
+}
+
+func (f *fakePlatform) SubmitBatch(_ context.Context, n tenancy.NewBatch) (tenancy.Batch, error) {
+	return f.batch, f.called("SubmitBatch", n)
+}
+
+// CheckBatch finds fault with what the request itself shows alone.
+func (f *fakePlatform) CheckBatch(_ context.Context, n tenancy.NewBatch) (tenancy.BatchCheck, error) {
+	check := tenancy.BatchCheck{Warnings: []string{"There is little room."}}
+	for _, r := range n.Rows {
+		row := tenancy.BatchRow{Line: r.Line, Slug: r.Slug, DisplayName: r.DisplayName, Status: tenancy.RowValid}
+		if r.Fault != nil {
+			row.Status, row.Error = tenancy.RowRejected, &tenancy.PhaseError{Code: r.Fault.Code, Message: r.Fault.Message}
+		}
+		check.Rows = append(check.Rows, row)
+	}
+	return check, f.called("CheckBatch", n)
+}
+
+func (f *fakePlatform) Batch(_ context.Context, id tenancy.BatchID) (tenancy.Batch, error) {
+	return f.batch, f.called("Batch", id)
+}
+
+func (f *fakePlatform) ListBatches(_ context.Context, p tenancy.Page) ([]tenancy.Batch, string, error) {
+	listed := f.batch
+	listed.Rows = nil
+	return []tenancy.Batch{listed}, f.next, f.called("ListBatches", p)
+}
+
+func (f *fakePlatform) RetryBatch(_ context.Context, id tenancy.BatchID, actor tenancy.Actor) (tenancy.Batch, error) {
+	return f.batch, f.called("RetryBatch", id, actor)
 }
 
 func (f *fakePlatform) ListTenants(_ context.Context, filter tenancy.TenantFilter) ([]tenancy.Tenant, string, error) {

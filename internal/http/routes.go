@@ -67,10 +67,16 @@ func (s *server) routes() []route {
 		{"GET", "/platform/tenants/:slug/invitation", support, s.getInvitation, nil, 0},
 		{"GET", "/platform/slugs", everyone, s.getSlug, s.slugPreview, 0},
 
+		{"POST", "/platform/tenant-batches", admin, s.createBatch, s.createBatchFromPage, 0},
+		{"GET", "/platform/tenant-batches", everyone, s.listBatches, s.batchesPage, 0},
+		{"GET", "/platform/tenant-batches/:batchId", everyone, s.getBatch, s.batchPage, 0},
+		{"POST", "/platform/tenant-batches/:batchId/retry", admin, s.retryBatch, s.retryBatchFromPage, 0},
+
 		{"GET", "/platform/jobs", everyone, s.listJobs, nil, 0},
 		{"GET", "/platform/jobs/:jobId", everyone, s.getJob, nil, 0},
 		{"POST", "/platform/jobs/:jobId/retry", admin, s.retryJob, nil, 0},
 		{"POST", "/platform/jobs/:jobId/cancel", admin, s.cancelJob, nil, 0},
+		{"POST", "/platform/job-retries", admin, s.retryJobs, nil, 0},
 
 		{"GET", "/platform/db-servers", everyone, s.listServers, nil, 0},
 		{"POST", "/platform/db-servers", admin, s.addServer, nil, 0},
@@ -101,6 +107,7 @@ func (s *server) pages() []route {
 		{"GET", OIDCCallbackPath, open, nil, s.finishOIDC, 0},
 		{"GET", sessionPath + "/second-factor", everyone, nil, s.secondFactorPage, pending | session},
 		{"GET", "/platform/tenants.csv", everyone, s.tenantsCSV, s.tenantsCSV, 0},
+		{"GET", "/platform/tenant-batches/new", admin, nil, s.newBatchPage, 0},
 		{"GET", "/platform/tenants/new", admin, nil, s.wizardPage, 0},
 		{"POST", "/platform/tenants/new", admin, nil, s.wizardFromPage, 0},
 	}

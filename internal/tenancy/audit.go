@@ -36,6 +36,7 @@ const (
 	EventUserCreated            EventType = "PLATFORM_USER_CREATED"
 	EventUserChanged            EventType = "PLATFORM_USER_CHANGED"
 	EventBootstrapUserCreated   EventType = "BOOTSTRAP_PLATFORM_USER_CREATED"
+	EventBatchSubmitted         EventType = "TENANT_BATCH_SUBMITTED"
 )
 
 // AuditEvent is one row of the append-only audit trail. Details never hold a
