@@ -1,9 +1,13 @@
 package main
 
 import (
+	"fmt"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/Shopify/toxiproxy/v2"
 	"github.com/chromedp/chromedp"
@@ -166,4 +170,57 @@ func TestConsoleSurvivesALostConnection(t *testing.T) {
 	}
 	b.sees("Hand off the invitation")
 	b.seesNot("Reconnecting…")
+}
+
+// A file of 200 tenants, 10 of them bad, goes through the page; a single job in
+// between is not held up.
+func TestConsoleImportsABatch(t *testing.T) {
+	t.Parallel()
+	p := startPlane(t, 1, nil)
+	for _, name := range []string{"pg-a", "pg-b"} {
+		p.call(t, http.MethodPatch, "/platform/db-servers/"+name, map[string]any{"capacityHint": 150})
+	}
+	var file strings.Builder
+	file.WriteString("slug,displayName,adminEmail\n")
+	for i := range 200 {
+		slug := fmt.Sprintf("bulk-%03d", i)
+		if i%20 == 7 {
+			slug = fmt.Sprintf("Bad %03d", i)
+		}
+		fmt.Fprintf(&file, "%s,\"Customer %d, Inc.\",admin%d@bulk.example\n", slug, i, i)
+	}
+	path := filepath.Join(t.TempDir(), "customers.csv")
+	if err := os.WriteFile(path, []byte(file.String()), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	b := openBrowser(t, p.Console)
+	b.signIn(p.Users[0].Email, p.Users[0].Password)
+	b.goTo("/platform/tenant-batches/new")
+	b.do("choose the file", chromedp.SetUploadFiles(`#file`, []string{path}))
+	b.press("Check the rows")
+	b.sees("190 of 200 rows can be provisioned")
+	b.accessible("the verdict")
+	line := evaluate[string](b, `[...document.querySelectorAll("tbody tr")].find((r) => r.innerText.includes("Bad 007")).innerText.replace(/\s+/g, " ")`)
+	if !strings.HasPrefix(line, "9 ") || !strings.Contains(line, "rejected E_INVALID_SLUG") {
+		t.Errorf("the bad row reads %q", line)
+	}
+	if n := queryOne[int](t, p.DatabaseURL, `SELECT count(*) FROM identity.job`); n != 0 {
+		t.Errorf("checking made %d jobs", n)
+	}
+	b.press("Provision 190 tenants")
+	b.sees("rows are settled")
+	single := p.settle(t, p.submit(t, request("urgent")), 30*time.Second)
+	if left := queryOne[int](t, p.DatabaseURL, `SELECT count(*) FROM identity.job WHERE status IN ('queued', 'running')`); left == 0 || single.text("status") != "complete" {
+		t.Errorf("the single job is %s, and %d of the batch are left", single.text("status"), left)
+	}
+	eventually(t, 90*time.Second, "the batch is settled", func() bool {
+		return queryOne[int](t, p.DatabaseURL, `SELECT count(*) FROM identity.job WHERE status IN ('queued', 'running')`) == 0
+	})
+	b.sees("200 of 200 rows are settled")
+	b.press("Rejected 10")
+	b.sees("E_INVALID_SLUG")
+	b.accessible("the rejected rows")
+	if n := queryOne[int](t, p.DatabaseURL, `SELECT count(*) FROM identity.tenant WHERE status = 'active'`); n != 191 {
+		t.Errorf("%d tenants", n)
+	}
 }

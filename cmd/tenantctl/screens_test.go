@@ -88,6 +88,9 @@ func TestEveryScreen(t *testing.T) {
 		{name: "db-servers", path: "/platform/db-servers"},
 		{name: "db-server", path: "/platform/db-servers/pg-a"},
 		{name: "db-server-new", path: "/platform/db-servers/new"},
+		{name: "batches", path: "/platform/tenant-batches"},
+		{name: "batch-new", path: "/platform/tenant-batches/new"},
+		{name: "batch", path: "/platform/tenant-batches/" + done["batch"]},
 		{name: "audit", path: "/platform/audit"},
 		{name: "api-tokens", path: "/platform/api-tokens"},
 		{name: "account", path: "/platform/account"},
@@ -109,7 +112,7 @@ func TestEveryScreen(t *testing.T) {
 }
 
 // seedScreens fills the plane with something of everything and returns the ids
-// of two jobs.
+// of two jobs and a batch.
 func (p *plane) seedScreens(t *testing.T) map[string]string {
 	t.Helper()
 	ids := make(map[string]string)
@@ -126,7 +129,13 @@ func (p *plane) seedScreens(t *testing.T) map[string]string {
 	p.call(t, http.MethodPatch, "/platform/db-servers/pg-b", map[string]any{"capacityHint": 0})
 	failed := p.submitTo(t, "hooli", "pg-b")
 	p.settle(t, failed, 30*time.Second)
-	return map[string]string{"complete": ids["acme"], "failed": failed}
+	batch := p.call(t, http.MethodPost, "/platform/tenant-batches", map[string]any{"rows": []any{
+		request("umbrella"), request("acme"), map[string]any{"slug": "X", "displayName": "X", "adminEmail": "x@example.com"},
+	}}).text("batchId")
+	eventually(t, 30*time.Second, "the batch is settled", func() bool {
+		return p.call(t, http.MethodGet, "/platform/tenant-batches/"+batch, nil).text("status") == "complete"
+	})
+	return map[string]string{"complete": ids["acme"], "failed": failed, "batch": batch}
 }
 
 // looks are how every screen is looked at.

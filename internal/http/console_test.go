@@ -81,7 +81,9 @@ var offers = map[string]map[string]string{
 	"/platform/tenants/acme": {
 		"PATCH /platform/tenants/acme": "", "DELETE /platform/tenants/acme": "", "POST /platform/tenants/acme/invitation": "support",
 	},
-	"/platform/account": {"POST /platform/account/password": "support readonly"},
+	"/platform/tenant-batches":                {"GET /platform/tenant-batches/new": ""},
+	"/platform/tenant-batches/" + someBatchID: {"POST /platform/tenant-batches/" + someBatchID + "/retry": ""},
+	"/platform/account":                       {"POST /platform/account/password": "support readonly"},
 }
 
 // A page offers a role what it may do and nothing else, and what is not offered
@@ -136,7 +138,7 @@ func TestEveryPageIsStrict(t *testing.T) {
 		if r.method != http.MethodGet || r.page == nil || strings.HasPrefix(r.path, MonitoringPath) || strings.HasSuffix(r.path, ".csv") || strings.Contains(r.path, "oidc") {
 			continue
 		}
-		path := strings.NewReplacer(":slug", "acme", ":jobId", someJobID, ":name", "pg-a", ":code", "E_NO_CAPACITY", ":batchId", someJobID).Replace(r.path)
+		path := strings.NewReplacer(":slug", "acme", ":jobId", someJobID, ":name", "pg-a", ":code", "E_NO_CAPACITY", ":batchId", someBatchID).Replace(r.path)
 		w := a.page(t, "session-admin", path, nil)
 		if w.Code == http.StatusSeeOther {
 			continue // an address that leads to a page
