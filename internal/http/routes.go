@@ -94,7 +94,7 @@ func (s *server) routes() []route {
 		{"GET", "/readyz", open, s.readyz, nil, 0},
 		{"GET", "/version", open, s.version, nil, 0},
 		{"GET", "/openapi.yaml", open, s.openAPI, nil, 0},
-		{"GET", "/docs/errors/:code", open, s.errorDoc, nil, 0},
+		{"GET", "/docs/errors/:code", open, s.errorDoc, s.errorDocPage, 0},
 	}
 }
 
