@@ -86,9 +86,9 @@ func (s *server) routes() []route {
 		{"GET", "/platform/audit", everyone, s.listAudit, nil, 0},
 
 		// Everyone has tokens of their own; an admin sees and revokes all.
-		{"GET", "/platform/api-tokens", everyone, s.listTokens, nil, 0},
-		{"POST", "/platform/api-tokens", everyone, s.createToken, nil, 0},
-		{"DELETE", "/platform/api-tokens/:tokenId", everyone, s.revokeToken, nil, 0},
+		{"GET", "/platform/api-tokens", everyone, s.listTokens, s.tokensPage, 0},
+		{"POST", "/platform/api-tokens", everyone, s.createToken, s.createTokenFromPage, 0},
+		{"DELETE", "/platform/api-tokens/:tokenId", everyone, s.revokeToken, s.revokeTokenFromPage, 0},
 
 		{"GET", "/healthz", open, s.healthz, nil, 0},
 		{"GET", "/readyz", open, s.readyz, nil, 0},
