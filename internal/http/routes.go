@@ -78,10 +78,10 @@ func (s *server) routes() []route {
 		{"POST", "/platform/jobs/:jobId/cancel", admin, s.cancelJob, nil, 0},
 		{"POST", "/platform/job-retries", admin, s.retryJobs, nil, 0},
 
-		{"GET", "/platform/db-servers", everyone, s.listServers, nil, 0},
-		{"POST", "/platform/db-servers", admin, s.addServer, nil, 0},
-		{"GET", "/platform/db-servers/:name", everyone, s.getServer, nil, 0},
-		{"PATCH", "/platform/db-servers/:name", admin, s.changeServer, nil, 0},
+		{"GET", "/platform/db-servers", everyone, s.listServers, s.serversPage, 0},
+		{"POST", "/platform/db-servers", admin, s.addServer, s.addServerFromPage, 0},
+		{"GET", "/platform/db-servers/:name", everyone, s.getServer, s.serverPage, 0},
+		{"PATCH", "/platform/db-servers/:name", admin, s.changeServer, s.changeServerFromPage, 0},
 
 		{"GET", "/platform/audit", everyone, s.listAudit, nil, 0},
 
@@ -110,6 +110,7 @@ func (s *server) pages() []route {
 		{"GET", "/platform/tenant-batches/new", admin, nil, s.newBatchPage, 0},
 		{"GET", "/platform/tenants/new", admin, nil, s.wizardPage, 0},
 		{"POST", "/platform/tenants/new", admin, nil, s.wizardFromPage, 0},
+		{"GET", "/platform/db-servers/new", admin, nil, s.newServerPage, 0},
 	}
 	// Asynqmon is a page and its own API and no part of this one.
 	for _, method := range []string{"GET", "POST", "DELETE"} {
