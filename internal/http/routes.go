@@ -83,7 +83,7 @@ func (s *server) routes() []route {
 		{"GET", "/platform/db-servers/:name", everyone, s.getServer, s.serverPage, 0},
 		{"PATCH", "/platform/db-servers/:name", admin, s.changeServer, s.changeServerFromPage, 0},
 
-		{"GET", "/platform/audit", everyone, s.listAudit, nil, 0},
+		{"GET", "/platform/audit", everyone, s.listAudit, s.auditPage, 0},
 
 		// Everyone has tokens of their own; an admin sees and revokes all.
 		{"GET", "/platform/api-tokens", everyone, s.listTokens, s.tokensPage, 0},
@@ -111,6 +111,7 @@ func (s *server) pages() []route {
 		{"GET", "/platform/tenants/new", admin, nil, s.wizardPage, 0},
 		{"POST", "/platform/tenants/new", admin, nil, s.wizardFromPage, 0},
 		{"GET", "/platform/db-servers/new", admin, nil, s.newServerPage, 0},
+		{"GET", "/platform/audit.csv", everyone, s.auditCSV, s.auditCSV, 0},
 	}
 	// Asynqmon is a page and its own API and no part of this one.
 	for _, method := range []string{"GET", "POST", "DELETE"} {
