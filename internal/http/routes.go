@@ -72,10 +72,10 @@ func (s *server) routes() []route {
 		{"GET", "/platform/tenant-batches/:batchId", everyone, s.getBatch, s.batchPage, 0},
 		{"POST", "/platform/tenant-batches/:batchId/retry", admin, s.retryBatch, s.retryBatchFromPage, 0},
 
-		{"GET", "/platform/jobs", everyone, s.listJobs, nil, 0},
-		{"GET", "/platform/jobs/:jobId", everyone, s.getJob, nil, 0},
-		{"POST", "/platform/jobs/:jobId/retry", admin, s.retryJob, nil, 0},
-		{"POST", "/platform/jobs/:jobId/cancel", admin, s.cancelJob, nil, 0},
+		{"GET", "/platform/jobs", everyone, s.listJobs, s.jobsPage, 0},
+		{"GET", "/platform/jobs/:jobId", everyone, s.getJob, s.jobPage, 0},
+		{"POST", "/platform/jobs/:jobId/retry", admin, s.retryJob, s.retryJobFromPage, 0},
+		{"POST", "/platform/jobs/:jobId/cancel", admin, s.cancelJob, s.cancelJobFromPage, 0},
 		{"POST", "/platform/job-retries", admin, s.retryJobs, nil, 0},
 
 		{"GET", "/platform/db-servers", everyone, s.listServers, s.serversPage, 0},
