@@ -208,3 +208,13 @@ type refusingJobs struct{ Jobs }
 func (refusingJobs) CancelJob(context.Context, tenancy.JobID, tenancy.Actor) (tenancy.Job, error) {
 	return tenancy.Job{}, tenancy.Errorf(tenancy.CodeConflict, "The job is complete.")
 }
+
+// retriesOf retries as many jobs as it says.
+type retriesOf struct {
+	Jobs
+	retries tenancy.Retries
+}
+
+func (f retriesOf) RetryJobs(context.Context, tenancy.JobFilter, tenancy.Actor) (tenancy.Retries, error) {
+	return f.retries, nil
+}

@@ -81,7 +81,10 @@ var offers = map[string]map[string]string{
 	"/platform/tenants/acme": {
 		"PATCH /platform/tenants/acme": "", "DELETE /platform/tenants/acme": "", "POST /platform/tenants/acme/invitation": "support",
 	},
-	"/platform/account": {"POST /platform/account/password": "support readonly"},
+	"/platform/account":    {"POST /platform/account/password": "support readonly"},
+	jobPath:                {"POST " + jobPath + "/cancel": ""},
+	"/platform/db-servers": {"GET /platform/db-servers/new": ""}, "/platform/db-servers/pg-a": {"PATCH /platform/db-servers/pg-a": ""},
+	"/platform/api-tokens": {"POST /platform/api-tokens": "support readonly", "DELETE /platform/api-tokens/" + someTokenID: "support readonly"},
 }
 
 // A page offers a role what it may do and nothing else, and what is not offered

@@ -35,6 +35,39 @@ func (s *server) jobsPage(c *gin.Context) error {
 	return s.render(c, http.StatusOK, page, "list")
 }
 
+// retryJobsFromPage serves the form of the failed jobs, which sends their filter.
+func (s *server) retryJobsFromPage(c *gin.Context) error {
+	values, err := form(c)
+	if err != nil {
+		return err
+	}
+	r, err := s.retryAll(c, retryJobsRequest{
+		ErrorCode: tenancy.Code(values.Get("errorCode")), Kind: tenancy.JobKind(values.Get("kind")), Slug: values.Get("slug"),
+	})
+	if err != nil {
+		return err
+	}
+	notice := console.NoticeJobsRetried
+	switch {
+	case r.Retried == 0:
+		notice = console.NoticeNoJobsRetried
+	case r.Retried < r.Matched:
+		notice = console.NoticeSomeJobsRetried
+	}
+	// Tried again they are failed no more, nor do they have a code.
+	shown := url.Values{}
+	for _, name := range []string{"kind", "slug"} {
+		if value := values.Get(name); value != "" {
+			shown.Set(name, value)
+		}
+	}
+	path := "/platform/jobs"
+	if len(shown) > 0 {
+		path += "?" + shown.Encode()
+	}
+	return redirectWith(c, path, notice)
+}
+
 // jobPage serves the page of GET /platform/jobs/{jobId}.
 func (s *server) jobPage(c *gin.Context) error { return s.renderJob(c, http.StatusOK, nil) }
 

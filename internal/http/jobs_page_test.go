@@ -174,3 +174,24 @@ func TestRetryAndCancelFromTheJobPage(t *testing.T) {
 	novault := setup(t, func(c *Config) { c.ProvisioningAvailable = false })
 	novault.browse(t, "session-admin", "POST", jobPath+"/retry", url.Values{}).wantStatus(503).shows("KEY_VAULT_URL", "<h1>Provision acme</h1>")
 }
+
+func TestRetryAllJobsThatMatch(t *testing.T) {
+	t.Parallel()
+	a := setup(t)
+	filter := url.Values{"errorCode": {"E_TIMEOUT"}, "kind": {"provision"}, "slug": {"acme"}}
+	a.browse(t, "session-admin", "POST", "/platform/job-retries", filter).leads("/platform/jobs?kind=provision&slug=acme")
+	a.wantCalls(t, call{"RetryJobs", []any{tenancy.JobFilter{Code: tenancy.CodeTimeout, Kind: tenancy.KindProvision, Slug: "acme"}, adminActor}})
+	a.browse(t, "session-admin", "GET", "/platform/jobs", nil, "Cookie", "tenantry_session=session-admin; tenantry_notice=some-jobs-retried").
+		shows("Some failed jobs that match are tried again")
+	a.browse(t, "session-support", "POST", "/platform/job-retries", filter).wantStatus(403)
+	a.browse(t, "session-admin", "POST", "/platform/job-retries", url.Values{"kind": {hostile}}).wantStatus(422).shows("This is no kind this API knows.").hides(hostile)
+	for retries, notice := range map[tenancy.Retries]string{
+		{Matched: 2, Retried: 2}: "jobs-retried", {Matched: 2, Retried: 1, Skipped: 1}: "some-jobs-retried", {Matched: 2, Skipped: 2}: "no-jobs-retried", {}: "no-jobs-retried",
+	} {
+		a := setup(t, func(c *Config) { c.Jobs = retriesOf{c.Jobs, retries} })
+		w := a.browse(t, "session-admin", "POST", "/platform/job-retries", url.Values{}).leads("/platform/jobs")
+		if got := w.Header().Get("Set-Cookie"); !strings.HasPrefix(got, "tenantry_notice="+notice+";") {
+			t.Errorf("%+v: %s", retries, got)
+		}
+	}
+}

@@ -76,7 +76,7 @@ func (s *server) routes() []route {
 		{"GET", "/platform/jobs/:jobId", everyone, s.getJob, s.jobPage, 0},
 		{"POST", "/platform/jobs/:jobId/retry", admin, s.retryJob, s.retryJobFromPage, 0},
 		{"POST", "/platform/jobs/:jobId/cancel", admin, s.cancelJob, s.cancelJobFromPage, 0},
-		{"POST", "/platform/job-retries", admin, s.retryJobs, nil, 0},
+		{"POST", "/platform/job-retries", admin, s.retryJobs, s.retryJobsFromPage, 0},
 
 		{"GET", "/platform/db-servers", everyone, s.listServers, s.serversPage, 0},
 		{"POST", "/platform/db-servers", admin, s.addServer, s.addServerFromPage, 0},
