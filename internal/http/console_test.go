@@ -84,6 +84,9 @@ var offers = map[string]map[string]string{
 	"/platform/tenant-batches":                {"GET /platform/tenant-batches/new": ""},
 	"/platform/tenant-batches/" + someBatchID: {"POST /platform/tenant-batches/" + someBatchID + "/retry": ""},
 	"/platform/account":                       {"POST /platform/account/password": "support readonly"},
+	jobPath:                                   {"POST " + jobPath + "/cancel": ""},
+	"/platform/db-servers":                    {"GET /platform/db-servers/new": ""}, "/platform/db-servers/pg-a": {"PATCH /platform/db-servers/pg-a": ""},
+	"/platform/api-tokens": {"POST /platform/api-tokens": "support readonly", "DELETE /platform/api-tokens/" + someTokenID: "support readonly"},
 }
 
 // A page offers a role what it may do and nothing else, and what is not offered

@@ -36,16 +36,20 @@ func (s *server) writeAccepted(c *gin.Context, job tenancy.Job) error {
 	return writeJSON(c, http.StatusAccepted, s.showJob(job))
 }
 
-// listJobs serves GET /platform/jobs.
-func (s *server) listJobs(c *gin.Context) error {
-	q := query{c: c}
-	f := tenancy.JobFilter{
+func jobFilter(q *query) tenancy.JobFilter {
+	return tenancy.JobFilter{
 		Status: tenancy.JobStatus(q.oneOf("status", func(v string) bool { return tenancy.JobStatus(v).Valid() })),
 		Kind:   tenancy.JobKind(q.oneOf("kind", func(v string) bool { return tenancy.JobKind(v).Valid() })),
 		Slug:   q.text("slug"),
 		Code:   tenancy.Code(q.oneOf("errorCode", func(v string) bool { return slices.Contains(tenancy.Codes(), tenancy.Code(v)) })),
 		Page:   q.page(),
 	}
+}
+
+// listJobs serves GET /platform/jobs.
+func (s *server) listJobs(c *gin.Context) error {
+	q := query{c: c}
+	f := jobFilter(&q)
 	if err := q.err(); err != nil {
 		return err
 	}
@@ -104,10 +108,18 @@ func matches(headers []string, etag string) bool {
 
 // retryJob serves POST /platform/jobs/{jobId}/retry.
 func (s *server) retryJob(c *gin.Context) error {
-	if err := s.requireProvisioning(); err != nil {
+	job, err := s.retry(c)
+	if err != nil {
 		return err
 	}
-	return s.operate(c, s.Jobs.RetryJob)
+	return s.writeAccepted(c, job)
+}
+
+func (s *server) retry(c *gin.Context) (tenancy.Job, error) {
+	if err := s.requireProvisioning(); err != nil {
+		return tenancy.Job{}, err
+	}
+	return operate(c, s.Jobs.RetryJob)
 }
 
 type retryJobsRequest struct {
@@ -131,6 +143,17 @@ func (s *server) retryJobs(c *gin.Context) error {
 	if err := decode(c, &req); err != nil {
 		return err
 	}
+	r, err := s.retryAll(c, req)
+	if err != nil {
+		return err
+	}
+	return writeJSON(c, http.StatusAccepted, retriesJSON(r))
+}
+
+func (s *server) retryAll(c *gin.Context, req retryJobsRequest) (tenancy.Retries, error) {
+	if err := s.requireProvisioning(); err != nil {
+		return tenancy.Retries{}, err
+	}
 	var f faults
 	if req.ErrorCode != "" && !slices.Contains(tenancy.Codes(), req.ErrorCode) {
 		f.add("/errorCode", faultInvalid, "This is no errorCode this API knows.")
@@ -140,28 +163,28 @@ func (s *server) retryJobs(c *gin.Context) error {
 	}
 	filter := tenancy.JobFilter{Code: req.ErrorCode, Kind: req.Kind, Slug: f.line("/slug", req.Slug, maxParameter)}
 	if err := f.err(); err != nil {
-		return err
+		return tenancy.Retries{}, err
 	}
-	r, err := s.Jobs.RetryJobs(c.Request.Context(), filter, actor(c))
-	if err != nil {
-		return err
-	}
-	return writeJSON(c, http.StatusAccepted, retriesJSON(r))
+	return s.Jobs.RetryJobs(c.Request.Context(), filter, actor(c))
 }
 
 // cancelJob serves POST /platform/jobs/{jobId}/cancel.
-func (s *server) cancelJob(c *gin.Context) error { return s.operate(c, s.Jobs.CancelJob) }
-
-func (s *server) operate(c *gin.Context, operation func(context.Context, tenancy.JobID, tenancy.Actor) (tenancy.Job, error)) error {
-	id, err := jobIDOf(c)
-	if err != nil {
-		return err
-	}
-	job, err := operation(c.Request.Context(), id, actor(c))
+func (s *server) cancelJob(c *gin.Context) error {
+	job, err := s.cancel(c)
 	if err != nil {
 		return err
 	}
 	return s.writeAccepted(c, job)
+}
+
+func (s *server) cancel(c *gin.Context) (tenancy.Job, error) { return operate(c, s.Jobs.CancelJob) }
+
+func operate(c *gin.Context, operation func(context.Context, tenancy.JobID, tenancy.Actor) (tenancy.Job, error)) (tenancy.Job, error) {
+	id, err := jobIDOf(c)
+	if err != nil {
+		return tenancy.Job{}, err
+	}
+	return operation(c.Request.Context(), id, actor(c))
 }
 
 // jobIDOf returns the id in the path, CodeNotFound if no job can have it.

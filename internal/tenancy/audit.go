@@ -39,6 +39,19 @@ const (
 	EventBatchSubmitted         EventType = "TENANT_BATCH_SUBMITTED"
 )
 
+// EventTypes lists every event there is.
+func EventTypes() []EventType {
+	return []EventType{
+		EventTenantProvisioned, EventTenantProvisionFailed, EventOffboardingStarted,
+		EventOffboardingCancelled, EventOffboardingFailed, EventTenantPurged, EventTenantPurgeFailed,
+		EventQueueOperation, EventJobCancelled, EventJobCancelRequested, EventJobRetried,
+		EventStatusChanged, EventInvitationRequested, EventInvitationSent, EventInvitationFailed,
+		EventDBServerAdded, EventDBServerUpdated, EventAPITokenCreated, EventAPITokenRevoked,
+		EventAccessDenied, EventSignedIn, EventSignedOut, EventPasswordChanged, EventSecondFactorSet,
+		EventSecondFactorRemoved, EventUserCreated, EventUserChanged, EventBootstrapUserCreated,
+	}
+}
+
 // AuditEvent is one row of the append-only audit trail. Details never hold a
 // secret.
 type AuditEvent struct {
