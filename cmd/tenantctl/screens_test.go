@@ -85,14 +85,30 @@ func TestEveryScreen(t *testing.T) {
 		{name: "jobs-failed", path: "/platform/jobs?status=failed"},
 		{name: "job-complete", path: "/platform/jobs/" + done["complete"]},
 		{name: "job-failed", path: "/platform/jobs/" + done["failed"]},
+		{name: "job-json", path: "/platform/jobs/" + done["failed"], prepare: func(b *browser) {
+			evaluate[bool](b, `document.querySelector("#json").open = true`)
+		}},
 		{name: "db-servers", path: "/platform/db-servers"},
 		{name: "db-server", path: "/platform/db-servers/pg-a"},
 		{name: "db-server-new", path: "/platform/db-servers/new"},
 		{name: "batches", path: "/platform/tenant-batches"},
 		{name: "batch-new", path: "/platform/tenant-batches/new"},
 		{name: "batch", path: "/platform/tenant-batches/" + done["batch"]},
+		{name: "db-server-faults", path: "/platform/db-servers/new", prepare: func(b *browser) {
+			b.press("Add the server")
+			b.sees("There is a problem")
+		}},
 		{name: "audit", path: "/platform/audit"},
+		{name: "audit-details", path: "/platform/audit?eventType=STATUS_CHANGED", prepare: func(b *browser) {
+			evaluate[bool](b, `document.querySelector("main details").open = true`)
+		}},
 		{name: "api-tokens", path: "/platform/api-tokens"},
+		{name: "api-token-made", path: "/platform/api-tokens", prepare: func(b *browser) {
+			b.fill("name", "ci")
+			b.press("Make the token")
+			b.sees("it is shown this once")
+			evaluate[bool](b, `document.querySelector("main details").open = true`)
+		}},
 		{name: "account", path: "/platform/account"},
 		{name: "second-factor", path: "/platform/session/second-factor", prepare: func(b *browser) {
 			if evaluate[bool](b, `document.querySelector("#totp-secret") === null`) {
