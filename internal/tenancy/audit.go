@@ -46,9 +46,10 @@ func EventTypes() []EventType {
 		EventOffboardingCancelled, EventOffboardingFailed, EventTenantPurged, EventTenantPurgeFailed,
 		EventQueueOperation, EventJobCancelled, EventJobCancelRequested, EventJobRetried,
 		EventStatusChanged, EventInvitationRequested, EventInvitationSent, EventInvitationFailed,
-		EventDBServerAdded, EventDBServerUpdated, EventAPITokenCreated, EventAPITokenRevoked,
-		EventAccessDenied, EventSignedIn, EventSignedOut, EventPasswordChanged, EventSecondFactorSet,
-		EventSecondFactorRemoved, EventUserCreated, EventUserChanged, EventBootstrapUserCreated,
+		EventPasswordResetRequested, EventDBServerAdded, EventDBServerUpdated, EventAPITokenCreated,
+		EventAPITokenRevoked, EventAccessDenied, EventSignedIn, EventSignedOut, EventPasswordChanged,
+		EventSecondFactorSet, EventSecondFactorRemoved, EventUserCreated, EventUserChanged,
+		EventBootstrapUserCreated, EventBatchSubmitted,
 	}
 }
 
