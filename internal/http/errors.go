@@ -111,7 +111,11 @@ func (s *server) problemOf(c *gin.Context, err error) problem {
 func (s *server) setErrorHeaders(c *gin.Context, p problem) {
 	switch p.Code {
 	case tenancy.CodeUnauthenticated:
-		c.Header("WWW-Authenticate", "Bearer")
+		challenge := "Bearer"
+		if exchangeOf(c).visit != nil {
+			challenge = visitorChallenge
+		}
+		c.Header("WWW-Authenticate", challenge)
 	case tenancy.CodeRateLimited:
 		seconds := max(1, int(math.Ceil(p.retryAfter.Seconds())))
 		c.Header("Retry-After", strconv.Itoa(seconds))
