@@ -256,9 +256,9 @@ type visitorJSON struct {
 
 // visitJSON is what a tenant's pages say to programs.
 type visitJSON struct {
-	Tenant     visitedJSON      `json:"tenant"`
+	Tenant     visitedJSON  `json:"tenant"`
 	User       *visitorJSON `json:"user,omitempty"`
-	Invitation *invitedJSON    `json:"invitation,omitempty"`
+	Invitation *invitedJSON `json:"invitation,omitempty"`
 }
 
 // answerJSON says which tenant it is and, if that is known, who is signed in.

@@ -40,12 +40,12 @@ func (s *server) visitorFaults(c *gin.Context, err error) (status int, shown *co
 	default:
 		return 0, nil, err
 	}
-	faults, err := pageFaults(err)
-	if err != nil {
-		return 0, nil, err
+	faults, other := pageFaults(err)
+	if other != nil {
+		return 0, nil, other
 	}
 	faults.Help = console.Help{} // the runbook is not for tenants' people
-	p := s.problemOf(c, &tenancy.Error{Code: faults.Code, RetryAfter: tenancy.AsError(err).RetryAfter})
+	p := s.problemOf(c, err)
 	s.setErrorHeaders(c, p)
 	return p.Status, faults, nil
 }
