@@ -141,6 +141,8 @@ func (s *server) logFailure(c *gin.Context, p problem, err error) {
 	switch {
 	case c.Request.Context().Err() != nil && errors.Is(err, c.Request.Context().Err()) && p.Code == tenancy.CodeInternal:
 		level = slog.LevelDebug // the caller went away
+	case p.Code == tenancy.CodeTenantSuspended:
+		level = slog.LevelDebug // as an operator wants it
 	case p.Status == http.StatusInternalServerError:
 		level = slog.LevelError
 	}

@@ -207,6 +207,9 @@ func (s *site) send(method, target, body string, headers ...string) answer {
 	if strings.HasPrefix(w.Header().Get("Content-Type"), "text/html") && w.Header().Get("Content-Security-Policy") != pagePolicy {
 		s.t.Errorf("%s %s is a page without the policy", method, target)
 	}
+	if body := w.Body.String(); r.Host == siteHost && r.Header.Get("Accept") == "text/html" && (strings.Contains(body, "/docs/") || strings.Contains(body, "/platform")) {
+		s.t.Errorf("%s %s leads to the platform:\n%s", method, target, body)
+	}
 	for name, value := range map[string]string{"Referrer-Policy": "no-referrer", "Cache-Control": "no-store"} {
 		if got := w.Header().Get(name); got != value {
 			s.t.Errorf("%s %s: %s = %q", method, target, name, got)
@@ -283,8 +286,14 @@ func TestNothingIsMadeOfAHost(t *testing.T) {
 	t.Parallel()
 	s := setupSite(t)
 	for _, request := range [][2]string{
-		{"GET", "/"}, {"GET", "/sign-in"}, {"GET", "/first-sign-in?token=" + siteTokens["first"]}, {"GET", "/reset-password?token=x"},
-		{"POST", "/sign-out"}, {"GET", "/nothing"}, {"PUT", "/sign-in"}, {"GET", "/?next=https://evil.test/"},
+		{"GET", "/"},
+		{"GET", "/sign-in"},
+		{"GET", "/first-sign-in?token=" + siteTokens["first"]},
+		{"GET", "/reset-password?token=x"},
+		{"POST", "/sign-out"},
+		{"GET", "/nothing"},
+		{"PUT", "/sign-in"},
+		{"GET", "/?next=https://evil.test/"},
 	} {
 		for _, accept := range []string{"text/html", "*/*"} {
 			w := s.send(request[0], request[1], "", "Accept", accept, "Host", "ACME.example.com:443",
@@ -538,7 +547,7 @@ func TestWhatATenantsStatusAllowsItsPeople(t *testing.T) {
 		s.send(r[0], r[1], "", "Accept", "*/*").wantProblem(503, tenancy.CodeTenantSuspended)
 	}
 	for _, path := range []string{"/assets/x/console.css", "/healthz"} {
-		r := httptest.NewRequest("GET", path, nil)
+		r := httptest.NewRequest(http.MethodGet, path, nil)
 		r.Host = siteHost
 		w := httptest.NewRecorder()
 		if s.handler.ServeHTTP(w, r); w.Code != 200 {
