@@ -513,8 +513,14 @@ func TestTenantLockout(t *testing.T) {
 func TestWhatATenantsStatusAllowsItsPeople(t *testing.T) {
 	t.Parallel()
 	changes := [][2]string{
-		{"GET", "/first-sign-in?token=" + siteTokens["first"]}, {"POST", "/first-sign-in"}, {"GET", "/reset-password?token=x"}, {"POST", "/reset-password"},
-		{"GET", "/forgotten-password"}, {"POST", "/forgotten-password"}, {"GET", "/password"}, {"POST", "/password"},
+		{"GET", "/first-sign-in?token=" + siteTokens["first"]},
+		{"POST", "/first-sign-in"},
+		{"GET", "/reset-password?token=x"},
+		{"POST", "/reset-password"},
+		{"GET", "/forgotten-password"},
+		{"POST", "/forgotten-password"},
+		{"GET", "/password"},
+		{"POST", "/password"},
 	}
 	for status, c := range map[tenancy.TenantStatus]struct {
 		code         tenancy.Code
