@@ -21,7 +21,8 @@ run: deps ## run a whole development plane here; ARGS="--data-dir .dev" keeps it
 	@exec bin/tenantctl dev $(ARGS)
 
 .PHONY: test
-test: deps ## run every test: real Postgres, real Redis, the race detector
+test: deps ## run every test: real Postgres, real Redis, a real browser, the race detector
+	@scripts/deps browser
 	go test -race -shuffle=on -timeout 10m ./...
 
 .PHONY: test-short
@@ -39,6 +40,12 @@ soak: deps ## provision N=100 tenants under random faults; SEED=… repeats a ru
 .PHONY: bench
 bench: deps ## measure what the product promises to be quick at
 	go run ./bench
+
+.PHONY: screens
+screens: deps ## take the pictures of docs/screens: every page, light, dark and narrow
+	@scripts/deps browser
+	rm -rf docs/screens && mkdir -p docs/screens
+	SCREENS=$(CURDIR)/docs/screens go test -run '^TestEveryScreen$$' -count=1 ./cmd/tenantctl
 
 .PHONY: lint
 lint: bin/golangci-lint-$(GOLANGCI_LINT_VERSION) ## check style, mistakes and the dependency rule

@@ -91,10 +91,10 @@ authorised, 5 not found, 6 a dependency is unavailable, 130 interrupted.`,
 	root.PersistentFlags().String("log-format", "", "overrides $LOG_FORMAT")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(
-		c.provisionTenant(), c.runJob(), c.retryJob(), c.getJob(), c.listJobs(),
+		c.provisionTenant(), c.bulkProvision(), c.runJob(), c.retryJob(), c.getJob(), c.listJobs(),
 		c.listTenants(), c.tenantStatus(), c.offboardTenant(),
 		c.listServers(), c.addServer(), c.updateServer(),
-		c.bootstrapAdmin(), c.createAPIToken(), c.verifyAudit(), c.doctor(),
+		c.bootstrapAdmin(), c.listUsers(), c.updateUser(), c.createAPIToken(), c.verifyAudit(), c.doctor(),
 		c.migrate(), c.dev(), c.version(), c.reference(root),
 	)
 	for _, cmd := range root.Commands() {

@@ -34,24 +34,31 @@ func newProgress(w io.Writer, job tenancy.Job) *progress {
 			done++
 		}
 	}
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		p.bar = progressbar.NewOptions(len(p.names),
-			progressbar.OptionSetWriter(w),
-			progressbar.OptionSetDescription(string(job.Slug)),
-			progressbar.OptionSetWidth(24),
-			progressbar.OptionSetPredictTime(false),
-			progressbar.OptionShowCount(),
-			progressbar.OptionSetElapsedTime(true),
-			progressbar.OptionSpinnerType(14),
-			progressbar.OptionThrottle(50*time.Millisecond),
-			progressbar.OptionClearOnFinish(),
-			progressbar.OptionSetTheme(progressbar.Theme{
-				Saucer: "=", SaucerHead: ">", SaucerPadding: " ", BarStart: "[", BarEnd: "]",
-			}),
-		)
+	if p.bar = newBar(w, len(p.names), string(job.Slug)); p.bar != nil {
 		_ = p.bar.Set(done)
 	}
 	return p
+}
+
+// newBar is a live line, nil unless w is a terminal.
+func newBar(w io.Writer, total int, about string) *progressbar.ProgressBar {
+	if f, ok := w.(*os.File); !ok || !term.IsTerminal(int(f.Fd())) {
+		return nil
+	}
+	return progressbar.NewOptions(total,
+		progressbar.OptionSetWriter(w),
+		progressbar.OptionSetDescription(about),
+		progressbar.OptionSetWidth(24),
+		progressbar.OptionSetPredictTime(false),
+		progressbar.OptionShowCount(),
+		progressbar.OptionSetElapsedTime(true),
+		progressbar.OptionSpinnerType(14),
+		progressbar.OptionThrottle(50*time.Millisecond),
+		progressbar.OptionClearOnFinish(),
+		progressbar.OptionSetTheme(progressbar.Theme{
+			Saucer: "=", SaucerHead: ">", SaucerPadding: " ", BarStart: "[", BarEnd: "]",
+		}),
+	)
 }
 
 func (p *progress) observe(e pipeline.Event) {

@@ -13,14 +13,14 @@ import (
 	"time"
 )
 
-// visitor is a browser at tenants' own pages: it keeps cookies and shows where it
+// guest is a browser at tenants' own pages: it keeps cookies and shows where it
 // is led without going there.
-type visitor struct {
+type guest struct {
 	p      *plane
 	client *http.Client
 }
 
-func (p *plane) visitor(t *testing.T) *visitor {
+func (p *plane) guest(t *testing.T) *guest {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
@@ -34,7 +34,7 @@ func (p *plane) visitor(t *testing.T) *visitor {
 		},
 	}
 	t.Cleanup(transport.CloseIdleConnections)
-	return &visitor{p, &http.Client{Jar: jar, Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
+	return &guest{p, &http.Client{Jar: jar, Transport: transport, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}}
 }
 
 // tenantURL is the address of a tenant's own page.
@@ -48,7 +48,7 @@ type seen struct {
 }
 
 // send asks for a page of a tenant's; fields are a form's.
-func (v *visitor) send(t *testing.T, method, slug, path string, fields ...string) seen {
+func (v *guest) send(t *testing.T, method, slug, path string, fields ...string) seen {
 	t.Helper()
 	values := url.Values{}
 	for i := 0; i < len(fields); i += 2 {
@@ -97,7 +97,7 @@ const (
 func TestTenantSite(t *testing.T) {
 	t.Parallel()
 	p := startPlane(t, 1, nil)
-	v := p.visitor(t)
+	v := p.guest(t)
 	p.provision(t, "acme")
 	first, oldToken := p.mailed(t, somebody, 1, "acme", "/first-sign-in")
 
@@ -117,15 +117,15 @@ func TestTenantSite(t *testing.T) {
 	// Of many who use it at once one gets in.
 	var wg sync.WaitGroup
 	answers := make([]seen, 50)
-	visitors := make([]*visitor, len(answers))
+	visitors := make([]*guest, len(answers))
 	for i := range answers {
-		visitors[i] = p.visitor(t)
+		visitors[i] = p.guest(t)
 		wg.Go(func() {
 			answers[i] = visitors[i].send(t, "POST", "acme", "/first-sign-in", "token", token, "password", password1, "passwordAgain", password1)
 		})
 	}
 	wg.Wait()
-	var in *visitor
+	var in *guest
 	for i, a := range answers {
 		switch {
 		case a.status == http.StatusSeeOther && a.location == "/" && in == nil:
@@ -167,7 +167,7 @@ func TestTenantSite(t *testing.T) {
 	v.send(t, "POST", "acme", "/first-sign-in", "token", boltToken, "password", password2).want(t, 404, "This link does not work")
 	acme, _ := url.Parse(p.tenantURL("acme", "/"))
 	bolt, _ := url.Parse(p.tenantURL("bolt", "/"))
-	thief := p.visitor(t)
+	thief := p.guest(t)
 	thief.client.Jar.SetCookies(bolt, v.client.Jar.Cookies(acme))
 	if len(thief.client.Jar.Cookies(bolt)) == 0 || len(v.client.Jar.Cookies(bolt)) != 0 {
 		t.Error("the session's cookie is not the tenant's alone")
@@ -190,7 +190,7 @@ func TestTenantSite(t *testing.T) {
 func TestTenantSiteFollowsTheStatus(t *testing.T) {
 	t.Parallel()
 	p := startPlane(t, 1, nil)
-	v := p.visitor(t)
+	v := p.guest(t)
 	p.provision(t, "acme")
 	_, token := p.mailed(t, somebody, 1, "acme", "/first-sign-in")
 	status := func(to string) {

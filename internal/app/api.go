@@ -64,7 +64,7 @@ func RunAPI(ctx context.Context, cfg config.Config, log *slog.Logger, listener n
 	}
 	defer closePeople()
 	handler, err := http.New(http.Config{
-		Jobs: control.Store, Tenants: control.Store, Servers: control.Store, Audit: control.Store,
+		Jobs: control.Store, Batches: control.Store, Tenants: control.Store, Servers: control.Store, Audit: control.Store,
 		Tokens:                apiTokens{control},
 		Auth:                  control.Tokens,
 		Sessions:              platformSessions{control.Sessions, control.Store},

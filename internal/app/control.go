@@ -23,6 +23,7 @@ import (
 	"github.com/tenantry/tenantry/internal/placement"
 	"github.com/tenantry/tenantry/internal/secrets"
 	"github.com/tenantry/tenantry/internal/store"
+	"github.com/tenantry/tenantry/internal/tasks"
 	"github.com/tenantry/tenantry/internal/tenancy"
 	"github.com/tenantry/tenantry/internal/tenantdb"
 )
@@ -45,7 +46,7 @@ type Control struct {
 // OpenControl connects to what cfg names. Master must answer and have this
 // build's schema. wake is called when the outbox got something; may be nil.
 func OpenControl(ctx context.Context, cfg config.Config, log *slog.Logger, wake func()) (*Control, error) {
-	st, err := store.Open(ctx, cfg.DatabaseURL, cfg.WorkerConcurrency+4, wake)
+	st, err := store.Open(ctx, cfg.DatabaseURL, connections(cfg), wake)
 	if err != nil {
 		return nil, err
 	}
@@ -66,6 +67,13 @@ func OpenControl(ctx context.Context, cfg config.Config, log *slog.Logger, wake 
 	return c, nil
 }
 
+// connections is how many a worker needs to a server: one for each job at work,
+// and a few more for looking around.
+func connections(cfg config.Config) int {
+	interactive, bulk := tasks.Shares(cfg.WorkerConcurrency)
+	return interactive + bulk + 4
+}
+
 func (c *Control) openVault(cfg config.Config) (err error) {
 	c.Vault, err = secrets.Open(secrets.Config{
 		URL: cfg.KeyVaultURL, CAFile: cfg.KeyVaultCAFile, Development: cfg.KeyVaultDev,
@@ -75,8 +83,7 @@ func (c *Control) openVault(cfg config.Config) (err error) {
 	}
 	servers := tenantdb.Config{
 		Secrets: c.Vault, Log: c.log,
-		// Each job at work holds one; a few more are for looking around.
-		MaxConnections: cfg.WorkerConcurrency + 4,
+		MaxConnections: connections(cfg),
 	}
 	if cfg.TenantMigrations != "" {
 		servers.AppMigrations = os.DirFS(cfg.TenantMigrations)

@@ -1,6 +1,7 @@
 package auth
 
 import (
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"net/http"
@@ -23,7 +24,7 @@ type OIDCConfig struct {
 	// RedirectURL is where the provider sends people back.
 	RedirectURL string
 	// RoleClaim is the claim of the ID token that has the role, or a list of which
-	// the highest counts.
+	// the highest counts. Empty means roles or, without one, groups.
 	RoleClaim string
 }
 
@@ -35,6 +36,7 @@ type OIDC struct {
 
 	mu       sync.Mutex
 	provider *oidc.Provider
+	scopes   []string
 }
 
 // NewOIDC returns a client of the provider; it does not connect.
@@ -96,7 +98,12 @@ func (o *OIDC) identity(token *oidc.IDToken) (id tenancy.ExternalIdentity, secon
 	}
 	id = tenancy.ExternalIdentity{
 		Issuer: token.Issuer, Subject: token.Subject, Email: claims.Email, EmailVerified: claims.EmailVerified,
-		DisplayName: claims.Name, Role: highestRole(all[o.cfg.RoleClaim]),
+		DisplayName: claims.Name,
+	}
+	if o.cfg.RoleClaim != "" {
+		id.Role = highestRole(all[o.cfg.RoleClaim])
+	} else {
+		id.Role = cmp.Or(highestRole(all["roles"]), highestRole(all["groups"]))
 	}
 	if id.DisplayName == "" {
 		id.DisplayName = id.Email
@@ -135,6 +142,16 @@ func (o *OIDC) discover(ctx context.Context) (*oidc.Provider, error) {
 	if err != nil {
 		return nil, tenancy.Unavailable(err, "The identity provider does not answer.")
 	}
+	var metadata struct {
+		Scopes []string `json:"scopes_supported"`
+	}
+	if err := provider.Claims(&metadata); err != nil {
+		return nil, tenancy.Unavailable(err, "The identity provider does not describe itself.")
+	}
+	o.scopes = []string{oidc.ScopeOpenID, "email", "profile"}
+	if slices.Contains(metadata.Scopes, "groups") { // some give the claim only when asked
+		o.scopes = append(o.scopes, "groups")
+	}
 	o.provider = provider
 	return provider, nil
 }
@@ -142,7 +159,7 @@ func (o *OIDC) discover(ctx context.Context) (*oidc.Provider, error) {
 func (o *OIDC) oauth(provider *oidc.Provider) *oauth2.Config {
 	return &oauth2.Config{
 		ClientID: o.cfg.ClientID, ClientSecret: o.cfg.ClientSecret, RedirectURL: o.cfg.RedirectURL,
-		Endpoint: provider.Endpoint(), Scopes: []string{oidc.ScopeOpenID, "email", "profile"},
+		Endpoint: provider.Endpoint(), Scopes: o.scopes,
 	}
 }
 

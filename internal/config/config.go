@@ -37,7 +37,7 @@ type Config struct {
 	OIDCIssuer        string     `env:"OIDC_ISSUER"`
 	OIDCClientID      string     `env:"OIDC_CLIENT_ID"`
 	OIDCClientSecret  string     `env:"OIDC_CLIENT_SECRET"`
-	OIDCRoleClaim     string     `env:"OIDC_ROLE_CLAIM" envDefault:"roles"`
+	OIDCRoleClaim     string     `env:"OIDC_ROLE_CLAIM"`
 	SMTPURL           string     `env:"SMTP_URL"`
 	MailFrom          string     `env:"MAIL_FROM"`
 	WorkerConcurrency int        `env:"WORKER_CONCURRENCY" envDefault:"10"`

@@ -110,29 +110,37 @@ func (s *server) createToken(c *gin.Context) error {
 	if err := decode(c, &req); err != nil {
 		return err
 	}
-	var f faults
-	name := f.text("/name", req.Name, maxTokenName)
-	expiresAt := req.expiry(&f, s.Now())
-	if err := f.err(); err != nil {
-		return err
-	}
-	who := actor(c)
-	described, token, err := s.Tokens.Create(c.Request.Context(), who.UserID, name, expiresAt, who)
+	described, token, err := s.issueToken(c, req)
 	if err != nil {
 		return err
 	}
 	return writeJSON(c, http.StatusCreated, createdTokenJSON{tokenJSON: showToken(described), Token: token})
 }
 
+func (s *server) issueToken(c *gin.Context, req createTokenRequest) (described tenancy.APIToken, token string, err error) {
+	var f faults
+	name := f.text("/name", req.Name, maxTokenName)
+	expiresAt := req.expiry(&f, s.Now())
+	if err := f.err(); err != nil {
+		return tenancy.APIToken{}, "", err
+	}
+	who := actor(c)
+	return s.Tokens.Create(c.Request.Context(), who.UserID, name, expiresAt, who)
+}
+
 // revokeToken serves DELETE /platform/api-tokens/{tokenId}.
 func (s *server) revokeToken(c *gin.Context) error {
-	id := c.Param("tokenId")
-	if !isID(id) {
-		return tenancy.Errorf(tenancy.CodeNotFound, "No API token can have this id.")
-	}
-	if err := s.Tokens.RevokeToken(c.Request.Context(), tenancy.TokenID(id), reach(c), actor(c)); err != nil {
+	if err := s.revoke(c); err != nil {
 		return err
 	}
 	c.Status(http.StatusNoContent)
 	return nil
+}
+
+func (s *server) revoke(c *gin.Context) error {
+	id := c.Param("tokenId")
+	if !isID(id) {
+		return tenancy.Errorf(tenancy.CodeNotFound, "No API token can have this id.")
+	}
+	return s.Tokens.RevokeToken(c.Request.Context(), tenancy.TokenID(id), reach(c), actor(c))
 }

@@ -43,11 +43,8 @@ func showAudit(e tenancy.AuditEvent) auditJSON {
 	return shown
 }
 
-// listAudit serves GET /platform/audit, newest first: what happened at from or
-// later and before to.
-func (s *server) listAudit(c *gin.Context) error {
-	q := query{c: c}
-	f := tenancy.AuditFilter{
+func auditFilter(q *query) tenancy.AuditFilter {
+	return tenancy.AuditFilter{
 		Type:  tenancy.EventType(q.oneOf("eventType", eventTypePattern.MatchString)),
 		Slug:  q.text("slug"),
 		Actor: q.text("actor"),
@@ -55,6 +52,13 @@ func (s *server) listAudit(c *gin.Context) error {
 		To:    q.time("to"),
 		Page:  q.page(),
 	}
+}
+
+// listAudit serves GET /platform/audit, newest first: what happened at from or
+// later and before to.
+func (s *server) listAudit(c *gin.Context) error {
+	q := query{c: c}
+	f := auditFilter(&q)
 	if err := q.err(); err != nil {
 		return err
 	}

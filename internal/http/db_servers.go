@@ -114,7 +114,7 @@ func (r *serverRequest) check(f *faults) {
 		f.add("/adminSecretRef", faultInvalid, "This must be the name of a Key Vault secret: 1 to 127 letters, digits and hyphens.")
 	}
 	if v := r.CapacityHint.pointer(); v != nil && (*v < 0 || *v > math.MaxInt32) {
-		f.add("/capacityHint", faultInvalid, "This must be 0 or more, or null for no limit.")
+		f.add("/capacityHint", faultInvalid, "This must be a whole number from 0 to %d.", math.MaxInt32)
 	}
 }
 
@@ -124,22 +124,7 @@ func (s *server) addServer(c *gin.Context) error {
 	if err := decode(c, &req); err != nil {
 		return err
 	}
-	var f faults
-	if !serverNamePattern.MatchString(req.Name.Value) {
-		f.add("/name", faultInvalid, "This must be 1 to 63 lowercase letters, digits, dots and hyphens, beginning with a letter or digit.")
-	}
-	f.given("/host", req.Host.Set)
-	f.given("/port", req.Port.Set)
-	f.given("/adminSecretRef", req.AdminSecretRef.Set)
-	req.check(&f)
-	if err := f.err(); err != nil {
-		return err
-	}
-	load, err := s.Servers.AddServer(c.Request.Context(), tenancy.DBServer{
-		Name: req.Name.Value, Host: req.Host.Value, Port: req.Port.Value, Region: req.Region.Value,
-		AdminSecretRef: req.AdminSecretRef.Value, CapacityHint: req.CapacityHint.pointer(),
-		IsActive: !req.IsActive.Set || req.IsActive.Value,
-	}, actor(c))
+	load, err := s.registerServer(c, req)
 	if err != nil {
 		return err
 	}
@@ -147,15 +132,48 @@ func (s *server) addServer(c *gin.Context) error {
 	return writeJSON(c, http.StatusCreated, showServer(load))
 }
 
+func (s *server) registerServer(c *gin.Context, req serverRequest) (tenancy.ServerLoad, error) {
+	var f faults
+	switch {
+	case !serverNamePattern.MatchString(req.Name.Value):
+		f.add("/name", faultInvalid, "This must be 1 to 63 lowercase letters, digits, dots and hyphens, beginning with a letter or digit.")
+	case req.Name.Value == "new":
+		f.add("/name", faultInvalid, "The name new is the address of the console's form.")
+	}
+	f.given("/host", req.Host.Set)
+	f.given("/port", req.Port.Set)
+	f.given("/adminSecretRef", req.AdminSecretRef.Set)
+	req.check(&f)
+	if err := f.err(); err != nil {
+		return tenancy.ServerLoad{}, err
+	}
+	return s.Servers.AddServer(c.Request.Context(), tenancy.DBServer{
+		Name: req.Name.Value, Host: req.Host.Value, Port: req.Port.Value, Region: req.Region.Value,
+		AdminSecretRef: req.AdminSecretRef.Value, CapacityHint: req.CapacityHint.pointer(),
+		IsActive: !req.IsActive.Set || req.IsActive.Value,
+	}, actor(c))
+}
+
 // changeServer serves PATCH /platform/db-servers/{name}.
 func (s *server) changeServer(c *gin.Context) error {
-	name, err := serverNameOf(c)
-	if err != nil {
+	if _, err := serverNameOf(c); err != nil {
 		return err
 	}
 	var req serverRequest
 	if err := decode(c, &req); err != nil {
 		return err
+	}
+	load, err := s.updateServer(c, req)
+	if err != nil {
+		return err
+	}
+	return writeJSON(c, http.StatusOK, showServer(load))
+}
+
+func (s *server) updateServer(c *gin.Context, req serverRequest) (tenancy.ServerLoad, error) {
+	name, err := serverNameOf(c)
+	if err != nil {
+		return tenancy.ServerLoad{}, err
 	}
 	var f faults
 	if req == (serverRequest{}) {
@@ -166,15 +184,11 @@ func (s *server) changeServer(c *gin.Context) error {
 	}
 	req.check(&f)
 	if err := f.err(); err != nil {
-		return err
+		return tenancy.ServerLoad{}, err
 	}
-	load, err := s.Servers.UpdateServer(c.Request.Context(), name, tenancy.ServerChange{
+	return s.Servers.UpdateServer(c.Request.Context(), name, tenancy.ServerChange{
 		Host: req.Host.pointer(), Port: req.Port.pointer(), Region: req.Region.pointer(),
 		AdminSecretRef: req.AdminSecretRef.pointer(), CapacityHint: req.CapacityHint.pointer(),
 		Unlimited: req.CapacityHint.Null, IsActive: req.IsActive.pointer(),
 	}, actor(c))
-	if err != nil {
-		return err
-	}
-	return writeJSON(c, http.StatusOK, showServer(load))
 }

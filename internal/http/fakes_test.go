@@ -11,6 +11,7 @@ import (
 
 var (
 	_ Jobs          = (*fakePlatform)(nil)
+	_ Batches       = (*fakePlatform)(nil)
 	_ Tenants       = (*fakePlatform)(nil)
 	_ Servers       = (*fakePlatform)(nil)
 	_ Tokens        = (*fakePlatform)(nil)
@@ -29,6 +30,7 @@ type call struct {
 // answers with fail, if that is set, or with its one thing of the kind.
 type fakePlatform struct {
 	job    tenancy.Job
+	batch  tenancy.Batch
 	tenant tenancy.Tenant
 	server tenancy.ServerLoad
 	token  tenancy.APIToken
@@ -38,6 +40,8 @@ type fakePlatform struct {
 	auditFails error
 	panics     bool
 	users      map[string]tenancy.Principal
+	// missing is what Tenant answers, if set.
+	missing error
 	// stale sessions are asked to sign in again.
 	stale bool
 
@@ -76,11 +80,49 @@ func (f *fakePlatform) CancelJob(_ context.Context, id tenancy.JobID, actor tena
 	return f.job, f.called("CancelJob", id, actor)
 }
 
+func (f *fakePlatform) RetryJobs(_ context.Context, filter tenancy.JobFilter, actor tenancy.Actor) (tenancy.Retries, error) {
+	return tenancy.Retries{Matched: 3, Retried: 2, Skipped: 1}, f.called("RetryJobs", filter, actor)
+}
+
+func (f *fakePlatform) SubmitBatch(_ context.Context, n tenancy.NewBatch) (tenancy.Batch, error) {
+	return f.batch, f.called("SubmitBatch", n)
+}
+
+// CheckBatch finds fault with what the request itself shows alone.
+func (f *fakePlatform) CheckBatch(_ context.Context, n tenancy.NewBatch) (tenancy.BatchCheck, error) {
+	check := tenancy.BatchCheck{Warnings: []string{"There is little room."}}
+	for _, r := range n.Rows {
+		row := tenancy.BatchRow{Line: r.Line, Slug: r.Slug, DisplayName: r.DisplayName, Status: tenancy.RowValid}
+		if r.Fault != nil {
+			row.Status, row.Error = tenancy.RowRejected, &tenancy.PhaseError{Code: r.Fault.Code, Message: r.Fault.Message}
+		}
+		check.Rows = append(check.Rows, row)
+	}
+	return check, f.called("CheckBatch", n)
+}
+
+func (f *fakePlatform) Batch(_ context.Context, id tenancy.BatchID) (tenancy.Batch, error) {
+	return f.batch, f.called("Batch", id)
+}
+
+func (f *fakePlatform) ListBatches(_ context.Context, p tenancy.Page) ([]tenancy.Batch, string, error) {
+	listed := f.batch
+	listed.Rows = nil
+	return []tenancy.Batch{listed}, f.next, f.called("ListBatches", p)
+}
+
+func (f *fakePlatform) RetryBatch(_ context.Context, id tenancy.BatchID, actor tenancy.Actor) (tenancy.Batch, error) {
+	return f.batch, f.called("RetryBatch", id, actor)
+}
+
 func (f *fakePlatform) ListTenants(_ context.Context, filter tenancy.TenantFilter) ([]tenancy.Tenant, string, error) {
 	return []tenancy.Tenant{f.tenant}, f.next, f.called("ListTenants", filter)
 }
 
 func (f *fakePlatform) Tenant(_ context.Context, slug tenancy.Slug) (tenancy.Tenant, error) {
+	if f.missing != nil {
+		return tenancy.Tenant{}, f.missing
+	}
 	return f.tenant, f.called("Tenant", slug)
 }
 
@@ -153,7 +195,7 @@ type fakeSessions struct{ *fakePlatform }
 
 const somePassword = "the right password"
 
-func (f fakeSessions) SignIn(ctx context.Context, in tenancy.SignIn) (tenancy.SignedIn, error) {
+func (f fakeSessions) SignIn(_ context.Context, in tenancy.SignIn) (tenancy.SignedIn, error) {
 	if f.fail != nil {
 		return tenancy.SignedIn{}, f.fail
 	}

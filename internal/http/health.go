@@ -70,9 +70,9 @@ func (s *server) openAPI(c *gin.Context) error {
 // errorDoc serves GET /docs/errors/{code}, where a problem's type and a job's
 // runbookUrl lead.
 func (s *server) errorDoc(c *gin.Context) error {
-	code := tenancy.Code(c.Param("code"))
-	if !slices.Contains(tenancy.Codes(), code) {
-		return tenancy.Errorf(tenancy.CodeNotFound, "There is no such error code.")
+	code, err := codeOf(c)
+	if err != nil {
+		return err
 	}
 	page, err := docs.Errors.ReadFile("errors/" + string(code) + ".md")
 	if err != nil {
@@ -81,4 +81,13 @@ func (s *server) errorDoc(c *gin.Context) error {
 	c.Header("Cache-Control", publicCache)
 	c.Data(http.StatusOK, "text/markdown; charset=utf-8", page)
 	return nil
+}
+
+// codeOf returns the code in the path, or fails with CodeNotFound.
+func codeOf(c *gin.Context) (tenancy.Code, error) {
+	code := tenancy.Code(c.Param("code"))
+	if !slices.Contains(tenancy.Codes(), code) {
+		return "", tenancy.Errorf(tenancy.CodeNotFound, "There is no such error code.")
+	}
+	return code, nil
 }

@@ -23,6 +23,9 @@ type Jobs interface {
 	ListJobs(ctx context.Context, f tenancy.JobFilter) ([]tenancy.Job, string, error)
 	// RetryJob fails with CodeNotFound, CodeJobInProgress and CodeConflict.
 	RetryJob(ctx context.Context, id tenancy.JobID, actor tenancy.Actor) (tenancy.Job, error)
+	// RetryJobs retries failed jobs of the filter's kind, slug and code, as RetryJob
+	// does.
+	RetryJobs(ctx context.Context, f tenancy.JobFilter, actor tenancy.Actor) (tenancy.Retries, error)
 	// CancelJob fails with CodeNotFound and CodeConflict.
 	CancelJob(ctx context.Context, id tenancy.JobID, actor tenancy.Actor) (tenancy.Job, error)
 }
@@ -33,16 +36,20 @@ func (s *server) writeAccepted(c *gin.Context, job tenancy.Job) error {
 	return writeJSON(c, http.StatusAccepted, s.showJob(job))
 }
 
-// listJobs serves GET /platform/jobs.
-func (s *server) listJobs(c *gin.Context) error {
-	q := query{c: c}
-	f := tenancy.JobFilter{
+func jobFilter(q *query) tenancy.JobFilter {
+	return tenancy.JobFilter{
 		Status: tenancy.JobStatus(q.oneOf("status", func(v string) bool { return tenancy.JobStatus(v).Valid() })),
 		Kind:   tenancy.JobKind(q.oneOf("kind", func(v string) bool { return tenancy.JobKind(v).Valid() })),
 		Slug:   q.text("slug"),
 		Code:   tenancy.Code(q.oneOf("errorCode", func(v string) bool { return slices.Contains(tenancy.Codes(), tenancy.Code(v)) })),
 		Page:   q.page(),
 	}
+}
+
+// listJobs serves GET /platform/jobs.
+func (s *server) listJobs(c *gin.Context) error {
+	q := query{c: c}
+	f := jobFilter(&q)
 	if err := q.err(); err != nil {
 		return err
 	}
@@ -64,17 +71,26 @@ func (s *server) getJob(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	etag := `"` + strconv.FormatInt(job.Version, 10) + `"`
-	c.Header("ETag", etag)
-	c.Header("Cache-Control", "private, no-cache")
-	if !job.Status.Settled() {
-		c.Header("Retry-After", "2")
-	}
-	if matches(c.Request.Header.Values("If-None-Match"), etag) {
-		c.Status(http.StatusNotModified)
+	if unchanged(c, job.Version, job.Status.Settled()) {
 		return nil
 	}
 	return writeJSON(c, http.StatusOK, s.showJob(job))
+}
+
+// unchanged sets the headers of what is polled and, if the caller has this version
+// already, answers so.
+func unchanged(c *gin.Context, version int64, settled bool) bool {
+	etag := `"` + strconv.FormatInt(version, 10) + `"`
+	c.Header("ETag", etag)
+	c.Header("Cache-Control", "private, no-cache")
+	if !settled {
+		c.Header("Retry-After", "2")
+	}
+	if !matches(c.Request.Header.Values("If-None-Match"), etag) {
+		return false
+	}
+	c.Status(http.StatusNotModified)
+	return true
 }
 
 // matches reports whether If-None-Match names the etag, compared weakly.
@@ -92,25 +108,83 @@ func matches(headers []string, etag string) bool {
 
 // retryJob serves POST /platform/jobs/{jobId}/retry.
 func (s *server) retryJob(c *gin.Context) error {
-	if err := s.requireProvisioning(); err != nil {
-		return err
-	}
-	return s.operate(c, s.Jobs.RetryJob)
-}
-
-// cancelJob serves POST /platform/jobs/{jobId}/cancel.
-func (s *server) cancelJob(c *gin.Context) error { return s.operate(c, s.Jobs.CancelJob) }
-
-func (s *server) operate(c *gin.Context, operation func(context.Context, tenancy.JobID, tenancy.Actor) (tenancy.Job, error)) error {
-	id, err := jobIDOf(c)
-	if err != nil {
-		return err
-	}
-	job, err := operation(c.Request.Context(), id, actor(c))
+	job, err := s.retry(c)
 	if err != nil {
 		return err
 	}
 	return s.writeAccepted(c, job)
+}
+
+func (s *server) retry(c *gin.Context) (tenancy.Job, error) {
+	if err := s.requireProvisioning(); err != nil {
+		return tenancy.Job{}, err
+	}
+	return operate(c, s.Jobs.RetryJob)
+}
+
+type retryJobsRequest struct {
+	ErrorCode tenancy.Code    `json:"errorCode"`
+	Kind      tenancy.JobKind `json:"kind"`
+	Slug      string          `json:"slug"`
+}
+
+type retriesJSON struct {
+	Matched int `json:"matched"`
+	Retried int `json:"retried"`
+	Skipped int `json:"skipped"`
+}
+
+// retryJobs serves POST /platform/job-retries.
+func (s *server) retryJobs(c *gin.Context) error {
+	if err := s.requireProvisioning(); err != nil {
+		return err
+	}
+	var req retryJobsRequest
+	if err := decode(c, &req); err != nil {
+		return err
+	}
+	r, err := s.retryAll(c, req)
+	if err != nil {
+		return err
+	}
+	return writeJSON(c, http.StatusAccepted, retriesJSON(r))
+}
+
+func (s *server) retryAll(c *gin.Context, req retryJobsRequest) (tenancy.Retries, error) {
+	if err := s.requireProvisioning(); err != nil {
+		return tenancy.Retries{}, err
+	}
+	var f faults
+	if req.ErrorCode != "" && !slices.Contains(tenancy.Codes(), req.ErrorCode) {
+		f.add("/errorCode", faultInvalid, "This is no errorCode this API knows.")
+	}
+	if req.Kind != "" && !req.Kind.Valid() {
+		f.add("/kind", faultInvalid, "This is no kind this API knows.")
+	}
+	filter := tenancy.JobFilter{Code: req.ErrorCode, Kind: req.Kind, Slug: f.line("/slug", req.Slug, maxParameter)}
+	if err := f.err(); err != nil {
+		return tenancy.Retries{}, err
+	}
+	return s.Jobs.RetryJobs(c.Request.Context(), filter, actor(c))
+}
+
+// cancelJob serves POST /platform/jobs/{jobId}/cancel.
+func (s *server) cancelJob(c *gin.Context) error {
+	job, err := s.cancel(c)
+	if err != nil {
+		return err
+	}
+	return s.writeAccepted(c, job)
+}
+
+func (s *server) cancel(c *gin.Context) (tenancy.Job, error) { return operate(c, s.Jobs.CancelJob) }
+
+func operate(c *gin.Context, operation func(context.Context, tenancy.JobID, tenancy.Actor) (tenancy.Job, error)) (tenancy.Job, error) {
+	id, err := jobIDOf(c)
+	if err != nil {
+		return tenancy.Job{}, err
+	}
+	return operation(c.Request.Context(), id, actor(c))
 }
 
 // jobIDOf returns the id in the path, CodeNotFound if no job can have it.

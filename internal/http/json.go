@@ -14,13 +14,18 @@ import (
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
-// maxBody is the most a request's body may have, in bytes.
-const maxBody = 64 << 10
+// The most a request's body may have, in bytes: any, and that of a batch.
+const (
+	maxBody      = 64 << 10
+	maxBatchBody = 1 << 20
+)
 
 // decode reads the request's body, one JSON value without unknown members. It
 // fails with CodeInvalidRequest: 415 for another content type, 413 for a body
 // beyond maxBody, else 422. The fault's text never quotes the body's values.
-func decode(c *gin.Context, into any) error {
+func decode(c *gin.Context, into any) error { return decodeWithin(c, into, maxBody) }
+
+func decodeWithin(c *gin.Context, into any, limit int64) error {
 	if contentType := c.GetHeader("Content-Type"); contentType != "" {
 		media, _, err := mime.ParseMediaType(contentType)
 		if err != nil || media != "application/json" {
@@ -28,13 +33,13 @@ func decode(c *gin.Context, into any) error {
 				tenancy.Errorf(tenancy.CodeInvalidRequest, "The body must be application/json."))
 		}
 	}
-	dec := json.NewDecoder(http.MaxBytesReader(c.Writer, c.Request.Body, maxBody))
+	dec := json.NewDecoder(http.MaxBytesReader(c.Writer, c.Request.Body, limit))
 	dec.DisallowUnknownFields()
 	if err := dec.Decode(into); err != nil {
 		return decodeError(err)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		if _, tooLarge := errors.AsType[*http.MaxBytesError](err); tooLarge {
+		if _, beyond := errors.AsType[*http.MaxBytesError](err); beyond {
 			return decodeError(err)
 		}
 		return tenancy.Errorf(tenancy.CodeInvalidRequest, "The body must be one JSON value.")
@@ -42,10 +47,14 @@ func decode(c *gin.Context, into any) error {
 	return nil
 }
 
+func tooLarge(e *http.MaxBytesError) error {
+	return withStatus(http.StatusRequestEntityTooLarge,
+		tenancy.Errorf(tenancy.CodeInvalidRequest, "The body is larger than %d bytes.", e.Limit))
+}
+
 func decodeError(err error) error {
-	if _, ok := errors.AsType[*http.MaxBytesError](err); ok {
-		return withStatus(http.StatusRequestEntityTooLarge,
-			tenancy.Errorf(tenancy.CodeInvalidRequest, "The body is larger than %d bytes.", maxBody))
+	if beyond, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return tooLarge(beyond)
 	}
 	if wrong, ok := errors.AsType[*json.UnmarshalTypeError](err); ok {
 		kind, _, _ := strings.Cut(wrong.Value, " ") // "number 1.5" quotes the value

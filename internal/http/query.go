@@ -23,6 +23,8 @@ const maxParameter = 254
 // parameter is as good as none.
 type query struct {
 	c *gin.Context
+	// typed takes times as a browser's form has them too: without a zone, in UTC.
+	typed bool
 	faults
 }
 
@@ -45,6 +47,11 @@ func (q *query) time(name string) time.Time {
 		return time.Time{}
 	}
 	t, err := time.Parse(time.RFC3339, value)
+	for _, layout := range []string{"2006-01-02T15:04", "2006-01-02T15:04:05"} {
+		if err != nil && q.typed {
+			t, err = time.Parse(layout, value)
+		}
+	}
 	if err != nil {
 		q.add("/"+name, faultInvalid, "This must be an RFC 3339 time such as 2026-01-31T12:00:00Z.")
 	}

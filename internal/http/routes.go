@@ -67,28 +67,34 @@ func (s *server) routes() []route {
 		{"GET", "/platform/tenants/:slug/invitation", support, s.getInvitation, nil, 0},
 		{"GET", "/platform/slugs", everyone, s.getSlug, s.slugPreview, 0},
 
-		{"GET", "/platform/jobs", everyone, s.listJobs, nil, 0},
-		{"GET", "/platform/jobs/:jobId", everyone, s.getJob, nil, 0},
-		{"POST", "/platform/jobs/:jobId/retry", admin, s.retryJob, nil, 0},
-		{"POST", "/platform/jobs/:jobId/cancel", admin, s.cancelJob, nil, 0},
+		{"POST", "/platform/tenant-batches", admin, s.createBatch, s.createBatchFromPage, 0},
+		{"GET", "/platform/tenant-batches", everyone, s.listBatches, s.batchesPage, 0},
+		{"GET", "/platform/tenant-batches/:batchId", everyone, s.getBatch, s.batchPage, 0},
+		{"POST", "/platform/tenant-batches/:batchId/retry", admin, s.retryBatch, s.retryBatchFromPage, 0},
 
-		{"GET", "/platform/db-servers", everyone, s.listServers, nil, 0},
-		{"POST", "/platform/db-servers", admin, s.addServer, nil, 0},
-		{"GET", "/platform/db-servers/:name", everyone, s.getServer, nil, 0},
-		{"PATCH", "/platform/db-servers/:name", admin, s.changeServer, nil, 0},
+		{"GET", "/platform/jobs", everyone, s.listJobs, s.jobsPage, 0},
+		{"GET", "/platform/jobs/:jobId", everyone, s.getJob, s.jobPage, 0},
+		{"POST", "/platform/jobs/:jobId/retry", admin, s.retryJob, s.retryJobFromPage, 0},
+		{"POST", "/platform/jobs/:jobId/cancel", admin, s.cancelJob, s.cancelJobFromPage, 0},
+		{"POST", "/platform/job-retries", admin, s.retryJobs, s.retryJobsFromPage, 0},
 
-		{"GET", "/platform/audit", everyone, s.listAudit, nil, 0},
+		{"GET", "/platform/db-servers", everyone, s.listServers, s.serversPage, 0},
+		{"POST", "/platform/db-servers", admin, s.addServer, s.addServerFromPage, 0},
+		{"GET", "/platform/db-servers/:name", everyone, s.getServer, s.serverPage, 0},
+		{"PATCH", "/platform/db-servers/:name", admin, s.changeServer, s.changeServerFromPage, 0},
+
+		{"GET", "/platform/audit", everyone, s.listAudit, s.auditPage, 0},
 
 		// Everyone has tokens of their own; an admin sees and revokes all.
-		{"GET", "/platform/api-tokens", everyone, s.listTokens, nil, 0},
-		{"POST", "/platform/api-tokens", everyone, s.createToken, nil, 0},
-		{"DELETE", "/platform/api-tokens/:tokenId", everyone, s.revokeToken, nil, 0},
+		{"GET", "/platform/api-tokens", everyone, s.listTokens, s.tokensPage, 0},
+		{"POST", "/platform/api-tokens", everyone, s.createToken, s.createTokenFromPage, 0},
+		{"DELETE", "/platform/api-tokens/:tokenId", everyone, s.revokeToken, s.revokeTokenFromPage, 0},
 
 		{"GET", "/healthz", open, s.healthz, nil, 0},
 		{"GET", "/readyz", open, s.readyz, nil, 0},
 		{"GET", "/version", open, s.version, nil, 0},
 		{"GET", "/openapi.yaml", open, s.openAPI, nil, 0},
-		{"GET", "/docs/errors/:code", open, s.errorDoc, nil, 0},
+		{"GET", "/docs/errors/:code", open, s.errorDoc, s.errorDocPage, 0},
 	}
 }
 
@@ -101,8 +107,11 @@ func (s *server) pages() []route {
 		{"GET", OIDCCallbackPath, open, nil, s.finishOIDC, 0},
 		{"GET", sessionPath + "/second-factor", everyone, nil, s.secondFactorPage, pending | session},
 		{"GET", "/platform/tenants.csv", everyone, s.tenantsCSV, s.tenantsCSV, 0},
+		{"GET", "/platform/tenant-batches/new", admin, nil, s.newBatchPage, 0},
 		{"GET", "/platform/tenants/new", admin, nil, s.wizardPage, 0},
 		{"POST", "/platform/tenants/new", admin, nil, s.wizardFromPage, 0},
+		{"GET", "/platform/db-servers/new", admin, nil, s.newServerPage, 0},
+		{"GET", "/platform/audit.csv", everyone, s.auditCSV, s.auditCSV, 0},
 	}
 	// Asynqmon is a page and its own API and no part of this one.
 	for _, method := range []string{"GET", "POST", "DELETE"} {

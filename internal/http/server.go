@@ -27,6 +27,7 @@ type Authenticator interface {
 // Config is what the API works with. Every field without a remark is needed.
 type Config struct {
 	Jobs    Jobs
+	Batches Batches
 	Tenants Tenants
 	Servers Servers
 	Tokens  Tokens

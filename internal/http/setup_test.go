@@ -30,6 +30,7 @@ var epoch = time.Date(2026, 1, 31, 12, 0, 0, 0, time.UTC)
 const (
 	someJobID   = "01900000-0000-7000-8000-000000000001"
 	someTokenID = "01900000-0000-7000-8000-000000000002"
+	someBatchID = "01900000-0000-7000-8000-000000000003"
 	someUserID  = "01900000-0000-7000-8000-0000000000a1"
 )
 
@@ -57,6 +58,15 @@ func setup(t testing.TB, adjust ...func(*Config)) *api {
 			RequestedBy: users["admin"].Actor,
 			Phases:      []tenancy.PhaseRecord{{Name: tenancy.PhasePlacementResolved, Status: tenancy.PhasePending}},
 		},
+		batch: tenancy.Batch{
+			ID: someBatchID, RequestedBy: users["admin"].Actor, CreatedAt: epoch, Version: 7,
+			Counts: tenancy.BatchCounts{Total: 3, Rejected: 1, Queued: 1, Failed: 1},
+			Rows: []tenancy.BatchRow{
+				{Line: 2, Slug: "acme", DisplayName: "Acme Health", Status: "queued", JobID: someJobID},
+				{Line: 3, Slug: "B", DisplayName: "", Status: tenancy.RowRejected, Error: &tenancy.PhaseError{Code: tenancy.CodeInvalidSlug, Message: "no slug"}},
+				{Line: 5, Slug: "cask", DisplayName: "Cask", Status: "failed", JobID: someTokenID, Error: &tenancy.PhaseError{Code: tenancy.CodeNoCapacity, Message: "full"}},
+			},
+		},
 		tenant: tenancy.Tenant{ID: someTokenID, Slug: "acme", DisplayName: "Acme Health", Status: tenancy.TenantActive, ServerName: "pg-a", JobID: someJobID, CreatedAt: epoch, UpdatedAt: epoch},
 		server: tenancy.ServerLoad{DBServer: server, TenantCount: 3, Reserved: 1},
 		token: tenancy.APIToken{
@@ -66,7 +76,7 @@ func setup(t testing.TB, adjust ...func(*Config)) *api {
 		users: users,
 	}}
 	cfg := Config{
-		Jobs: a, Tenants: a, Servers: a, Tokens: a, Audit: a, Auth: a, Sessions: fakeSessions{a.fakePlatform}, ProvisioningAvailable: true,
+		Jobs: a, Batches: a, Tenants: a, Servers: a, Tokens: a, Audit: a, Auth: a, Sessions: fakeSessions{a.fakePlatform}, ProvisioningAvailable: true,
 		Choose: placement.Choose, TenantURL: "https://{slug}.example.com",
 		Reserved: tenancy.NewReservedSlugs(), Version: "1.2.3", DocsURL: "https://console.example/docs/errors/",
 		Log: slog.New(slog.NewTextHandler(a.log, &slog.HandlerOptions{Level: slog.LevelDebug})),
@@ -130,6 +140,8 @@ func (a *api) do(t *testing.T, token, method, target, body string, headers ...st
 }
 
 var document = sync.OnceValues(func() (*openapi3.T, routers.Router) {
+	// To us a line of the wrong length is a bad row, and no bad body.
+	openapi3filter.RegisterBodyDecoder("text/csv", openapi3filter.FileBodyDecoder)
 	doc, err := openapi3.NewLoader().LoadFromData(openAPIDocument)
 	if err != nil {
 		panic(err)

@@ -67,21 +67,28 @@ type createTenantRequest struct {
 // newJob checks every field and the idempotency key.
 func (r createTenantRequest) newJob(c *gin.Context, reserved tenancy.ReservedSlugs) (tenancy.NewJob, error) {
 	var f faults
-	slug, err := tenancy.ParseSlug(r.Slug, reserved)
-	if err != nil {
-		f.add("/slug", tenancy.CodeInvalidSlug, "%s", tenancy.AsError(err).Message)
-	}
-	displayName := f.text("/displayName", r.DisplayName, maxDisplayName)
-	f.email("/adminEmail", r.AdminEmail)
-	if r.DBServer != "" && !serverNamePattern.MatchString(r.DBServer) {
-		// No server can have this name, so the named one is missing.
-		f.add("/dbServer", tenancy.CodeDBServerNotFound, "No database server can have this name.")
-	}
+	slug, displayName := f.newTenant(r.Slug, r.DisplayName, r.AdminEmail, r.DBServer, reserved)
 	key := f.idempotencyKey(c)
 	return tenancy.NewJob{
 		Slug: slug, DisplayName: displayName, AdminEmail: r.AdminEmail, ServerName: r.DBServer, DryRun: r.DryRun,
 		RequestedBy: actor(c), RequestID: exchangeOf(c).requestID, IdempotencyKey: key,
 	}, f.err()
+}
+
+// newTenant checks what a tenant is asked for with, and returns the slug, and the
+// name trimmed.
+func (f *faults) newTenant(slug, displayName, adminEmail, dbServer string, reserved tenancy.ReservedSlugs) (tenancy.Slug, string) {
+	parsed, err := tenancy.ParseSlug(slug, reserved)
+	if err != nil {
+		f.add("/slug", tenancy.CodeInvalidSlug, "%s", tenancy.AsError(err).Message)
+	}
+	displayName = f.text("/displayName", displayName, maxDisplayName)
+	f.email("/adminEmail", adminEmail)
+	if dbServer != "" && !serverNamePattern.MatchString(dbServer) {
+		// No server can have this name, so the named one is missing.
+		f.add("/dbServer", tenancy.CodeDBServerNotFound, "No database server can have this name.")
+	}
+	return parsed, displayName
 }
 
 var idempotencyKeyPattern = regexp.MustCompile(`^[ -~]{1,255}$`)

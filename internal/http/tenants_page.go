@@ -150,8 +150,9 @@ func writeCSV(c *gin.Context, name string, header []string, page func(cursor str
 				return nil //nolint:nilerr // the browser went away
 			}
 		}
-		if w.Flush(); next == "" || w.Error() != nil {
-			return nil
+		w.Flush()
+		if next == "" || w.Error() != nil {
+			return nil //nolint:nilerr // the browser went away
 		}
 		if rows, next, err = page(next); err != nil {
 			panic(http.ErrAbortHandler) // an incomplete file must not look whole

@@ -8,9 +8,9 @@ import (
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
-func (p plane) exec(t *testing.T, sql string) {
+func (p plane) exec(t *testing.T, sql string, args ...any) {
 	t.Helper()
-	if _, err := p.sql.Exec(t.Context(), sql); err != nil {
+	if _, err := p.sql.Exec(t.Context(), sql, args...); err != nil {
 		t.Fatal(err)
 	}
 }

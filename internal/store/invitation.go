@@ -11,19 +11,20 @@ import (
 )
 
 func queueInvitation(ctx context.Context, tx pgx.Tx, tenantID tenancy.TenantID, jobID tenancy.JobID, actor tenancy.Actor) error {
-	id := tenancy.InvitationID(newID())
-	if _, err := tx.Exec(ctx, `
+	_, err := tx.Exec(ctx, `
 		INSERT INTO identity.invitation (invitation_id, tenant_id, job_id, requested_by, actor)
-		VALUES ($1, $2, $3, $4, $5)`, id, tenantID, jobID, nullable(actor.UserID), actor.Name); err != nil {
-		return err
-	}
-	return ringInvitation(ctx, tx, jobID)
+		VALUES ($1, $2, $3, $4, $5)`, newID(), tenantID, jobID, nullable(actor.UserID), actor.Name)
+	return err
 }
 
-func ringInvitation(ctx context.Context, tx pgx.Tx, jobID tenancy.JobID) error {
+// ringInvitation leaves a doorbell for the job's invitation in the outbox. That of
+// a job of the bulk goes there too, unless a person asked for it by name: a batch's
+// mails must not keep what somebody waits for from a worker.
+func ringInvitation(ctx context.Context, tx pgx.Tx, jobID tenancy.JobID, asked bool) error {
 	_, err := tx.Exec(ctx, `
-		INSERT INTO identity.outbox (task_type, queue, task_id, job_id) VALUES ($1, $2, $3, $4)`,
-		tenancy.TaskInvitation, tenancy.QueueMail, newID(), jobID)
+		INSERT INTO identity.outbox (task_type, queue, task_id, job_id)
+		SELECT $1, CASE WHEN `+isBulk+` AND NOT $5 THEN queue ELSE $2 END, $3, job_id FROM identity.job WHERE job_id = $4`,
+		tenancy.TaskInvitation, tenancy.QueueMail, newID(), jobID, asked)
 	return err
 }
 
@@ -54,12 +55,12 @@ func (s *Store) RequestInvitation(ctx context.Context, slug tenancy.Slug, actor 
 		if err != nil {
 			return err
 		}
-		if tag.RowsAffected() > 0 {
-			err = ringInvitation(ctx, tx, t.JobID)
-		} else {
-			err = queueInvitation(ctx, tx, t.ID, t.JobID, actor)
+		if tag.RowsAffected() == 0 {
+			if err := queueInvitation(ctx, tx, t.ID, t.JobID, actor); err != nil {
+				return err
+			}
 		}
-		if err != nil {
+		if err := ringInvitation(ctx, tx, t.JobID, true); err != nil {
 			return err
 		}
 		return appendAudit(ctx, tx, tenancy.AuditEvent{
@@ -163,7 +164,7 @@ func (s *Store) RingStalledInvitations(ctx context.Context, grace time.Duration,
 		}
 		rung = len(jobs)
 		for _, id := range jobs {
-			if err := ringInvitation(ctx, tx, tenancy.JobID(id)); err != nil {
+			if err := ringInvitation(ctx, tx, tenancy.JobID(id), false); err != nil {
 				return err
 			}
 		}

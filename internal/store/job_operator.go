@@ -59,7 +59,7 @@ func (s *Store) RetryJob(ctx context.Context, id tenancy.JobID, actor tenancy.Ac
 			WHERE job_id = $1`, id); err != nil {
 			return err
 		}
-		if err := ring(ctx, tx, id, tenancy.QueueProvision); err != nil {
+		if err := ring(ctx, tx, id); err != nil {
 			return err
 		}
 		if err := auditJob(ctx, tx, tenancy.EventJobRetried, j, actor); err != nil {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -38,12 +39,20 @@ func (s *Store) SubmitJob(ctx context.Context, n tenancy.NewJob) (tenancy.Job, e
 				return err
 			}
 		}
-		target, err := checkEarly(ctx, tx, n)
+		early, err := lookAhead(ctx, tx, []lookup{{n.Slug, n.ServerName}})
 		if err != nil {
 			return err
 		}
-		if err := insertJob(ctx, tx, n, id, target); err != nil {
+		target, err := early[0].judge(n)
+		if err != nil {
 			return err
+		}
+		refused, err := insertJobs(ctx, tx, queueOf(n), []newJob{{n, id, target}})
+		if err != nil {
+			return err
+		}
+		if len(refused) > 0 {
+			return refused[id]
 		}
 		submitted, err = job(ctx, tx, id)
 		return err
@@ -60,10 +69,7 @@ func (s *Store) SubmitJob(ctx context.Context, n tenancy.NewJob) (tenancy.Job, e
 // takeIdempotencyKey claims the key for the job id, or returns the job that has
 // it. Of two equal requests at once, the later waits here for the first.
 func takeIdempotencyKey(ctx context.Context, tx pgx.Tx, n tenancy.NewJob, id tenancy.JobID) (first tenancy.JobID, taken bool, err error) {
-	principal := string(n.RequestedBy.UserID)
-	if principal == "" {
-		principal = n.RequestedBy.Name
-	}
+	principal := principalOf(n.RequestedBy)
 	hash, err := requestHash(n)
 	if err != nil {
 		return "", false, err
@@ -81,13 +87,20 @@ func takeIdempotencyKey(ctx context.Context, tx pgx.Tx, n tenancy.NewJob, id ten
 		return "", false, err
 	}
 	if !bytes.Equal(before, hash) {
-		return "", false, &tenancy.Error{
-			Code:    tenancy.CodeInvalidRequest,
-			Message: "This Idempotency-Key was used before with another request.",
-			Fields:  []tenancy.FieldError{{Pointer: "/", Code: "idempotency_key_reused", Detail: "use a fresh key for a new request"}},
-		}
+		return "", false, keyReused()
 	}
 	return first, true, nil
+}
+
+// principalOf is whose an idempotency key is.
+func principalOf(a tenancy.Actor) string { return cmp.Or(string(a.UserID), a.Name) }
+
+func keyReused() error {
+	return &tenancy.Error{
+		Code:    tenancy.CodeInvalidRequest,
+		Message: "This Idempotency-Key was used before with another request.",
+		Fields:  []tenancy.FieldError{{Pointer: "/", Code: "idempotency_key_reused", Detail: "use a fresh key for a new request"}},
+	}
 }
 
 func requestHash(n tenancy.NewJob) ([]byte, error) {
@@ -102,6 +115,48 @@ func requestHash(n tenancy.NewJob) ([]byte, error) {
 	return sum[:], nil
 }
 
+// lookup names what is asked of the database before a job is recorded.
+type lookup struct {
+	slug   tenancy.Slug
+	server string
+}
+
+// early is what the database can tell at once of a slug, and of the server asked
+// for.
+type early struct {
+	running           *tenancy.JobID
+	registered, known *tenancy.TenantID
+	status            tenancy.TenantStatus
+	name              string
+	server            *tenancy.ServerID
+	serverMissing     bool
+	expired           bool
+}
+
+// lookAhead answers each lookup, in their order.
+func lookAhead(ctx context.Context, tx pgx.Tx, lookups []lookup) ([]early, error) {
+	slugs, servers := make([]string, len(lookups)), make([]string, len(lookups))
+	for i, l := range lookups {
+		slugs[i], servers[i] = string(l.slug), l.server
+	}
+	rows, err := tx.Query(ctx, `
+		SELECT (SELECT job_id FROM identity.job WHERE slug = l.slug AND `+unsettled+`),
+		       t.tenant_id, coalesce(t.status, ''), coalesce(t.display_name, ''), t.db_server_id,
+		       (SELECT tenant_id FROM identity.job WHERE slug = l.slug AND NOT dry_run ORDER BY job_id DESC LIMIT 1),
+		       l.server <> '' AND NOT EXISTS (SELECT FROM identity.db_server WHERE name = l.server AND is_active),
+		       coalesce(t.status = 'offboarding' AND t.purge_after < now(), false)
+		FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS l (slug, server, position)
+		LEFT JOIN identity.tenant t ON t.slug = l.slug
+		ORDER BY l.position`, slugs, servers)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (e early, err error) {
+		err = row.Scan(&e.running, &e.registered, &e.status, &e.name, &e.server, &e.known, &e.serverMissing, &e.expired)
+		return e, err
+	})
+}
+
 // target is the tenant a new job is about.
 type target struct {
 	id tenancy.TenantID
@@ -110,48 +165,32 @@ type target struct {
 	server *tenancy.ServerID
 }
 
-// checkEarly refuses what the database can tell at once, and finds whom the job
-// is about. The job's phases check everything again, and theirs is the word that
+// judge refuses what the database can tell at once, and finds whom the job is
+// about. The job's phases check everything again, and theirs is the word that
 // counts.
-func checkEarly(ctx context.Context, tx pgx.Tx, n tenancy.NewJob) (target, error) {
-	var running *tenancy.JobID
-	var t target
-	var registered, known *tenancy.TenantID
-	var status tenancy.TenantStatus
-	var serverMissing, expired bool
-	err := tx.QueryRow(ctx, `
-		SELECT (SELECT job_id FROM identity.job WHERE slug = $1 AND `+unsettled+`),
-		       t.tenant_id, coalesce(t.status, ''), coalesce(t.display_name, ''), t.db_server_id,
-		       (SELECT tenant_id FROM identity.job WHERE slug = $1 AND NOT dry_run ORDER BY job_id DESC LIMIT 1),
-		       $2 <> '' AND NOT EXISTS (SELECT FROM identity.db_server WHERE name = $2 AND is_active),
-		       coalesce(t.status = 'offboarding' AND t.purge_after < now(), false)
-		FROM (VALUES (1)) AS one LEFT JOIN identity.tenant t ON t.slug = $1`,
-		n.Slug, n.ServerName).Scan(&running, &registered, &status, &t.name, &t.server, &known, &serverMissing, &expired)
-	if err != nil {
-		return t, err
-	}
-	if running != nil {
-		return t, jobInProgress(n.Slug, *running)
+func (e early) judge(n tenancy.NewJob) (target, error) {
+	if e.running != nil {
+		return target{}, jobInProgress(n.Slug, *e.running)
 	}
 	if n.Kind == tenancy.KindOffboard {
-		t.id = tenancy.TenantID(newID())
-		for _, id := range []*tenancy.TenantID{known, registered} {
+		t := target{id: tenancy.TenantID(newID()), name: e.name, server: e.server}
+		for _, id := range []*tenancy.TenantID{e.known, e.registered} {
 			if id != nil {
 				t.id = *id
 			}
 		}
-		if n.OnlyIfExpired && !expired {
+		if n.OnlyIfExpired && !e.expired {
 			return t, tenancy.Errorf(tenancy.CodeConflict, "The tenant's retention is not over.")
 		}
-		return t, checkOffboarding(n, registered != nil, status)
+		return t, checkOffboarding(n, e.registered != nil, e.status)
 	}
-	t = target{id: tenancy.TenantID(newID()), name: n.DisplayName}
+	t := target{id: tenancy.TenantID(newID()), name: n.DisplayName}
 	switch {
 	case n.InProcess:
 		return t, nil
-	case registered != nil:
+	case e.registered != nil:
 		return t, tenancy.Errorf(tenancy.CodeAlreadyProvisioned, "A tenant with the slug %q exists already.", n.Slug)
-	case serverMissing:
+	case e.serverMissing:
 		return t, &tenancy.Error{
 			Code:    tenancy.CodeDBServerNotFound,
 			Message: fmt.Sprintf("There is no active database server %q.", n.ServerName),
@@ -173,59 +212,6 @@ func checkOffboarding(n tenancy.NewJob, registered bool, status tenancy.TenantSt
 		return tenancy.Errorf(tenancy.CodeConflict, "The tenant is %s already.", status)
 	}
 	return nil
-}
-
-func insertJob(ctx context.Context, tx pgx.Tx, n tenancy.NewJob, id tenancy.JobID, t target) error {
-	queue := tenancy.QueueProvision
-	if n.InProcess {
-		queue = ""
-	}
-	kind, names := tenancy.KindProvision, tenancy.ProvisionPhases(n.DryRun)
-	if n.Kind == tenancy.KindOffboard {
-		kind, names = n.Kind, tenancy.OffboardPhases(n.Offboarding)
-	}
-	tag, err := tx.Exec(ctx, `
-		INSERT INTO identity.job (job_id, kind, status, slug, tenant_id, display_name, admin_email, dry_run,
-		                          requested_server, requested_by, actor, request_id, queue, options, db_server_id)
-		VALUES ($1, $2, 'queued', $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)
-		ON CONFLICT (slug) WHERE `+unsettled+` DO NOTHING`,
-		id, kind, n.Slug, t.id, t.name, n.AdminEmail, n.DryRun,
-		n.ServerName, nullable(n.RequestedBy.UserID), n.RequestedBy.Name, n.RequestID, queue, n.Offboarding, t.server)
-	if err != nil {
-		return err
-	}
-	if tag.RowsAffected() == 0 {
-		// Another request for the slug committed between the check and here.
-		var running tenancy.JobID
-		err := tx.QueryRow(ctx, `SELECT job_id FROM identity.job WHERE slug = $1 ORDER BY job_id DESC LIMIT 1`, n.Slug).Scan(&running)
-		if err != nil {
-			return err
-		}
-		return jobInProgress(n.Slug, running)
-	}
-	if _, err := tx.Exec(ctx, `
-		INSERT INTO identity.job_phase (job_id, position, name)
-		SELECT $1, position, name FROM unnest($2::text[]) WITH ORDINALITY AS phase (name, position)`,
-		id, names); err != nil {
-		return err
-	}
-	if n.InProcess {
-		return nil
-	}
-	return ring(ctx, tx, id, queue)
-}
-
-// ring leaves a doorbell for the job in the outbox. The task's id carries the
-// job's epoch, so it was never used before.
-func ring(ctx context.Context, tx pgx.Tx, id tenancy.JobID, queue string) error {
-	_, err := tx.Exec(ctx, `
-		WITH rung AS (
-			UPDATE identity.job SET queue = $2, task_id = job_id || ':' || lease_epoch
-			WHERE job_id = $1 RETURNING job_id, kind, queue, task_id)
-		INSERT INTO identity.outbox (task_type, queue, task_id, job_id)
-		SELECT CASE kind WHEN 'offboard' THEN $4 ELSE $3 END, queue, task_id, job_id FROM rung`,
-		id, queue, tenancy.TaskProvision, tenancy.TaskOffboard)
-	return err
 }
 
 func jobInProgress(slug tenancy.Slug, running tenancy.JobID) error {

@@ -9,15 +9,15 @@ import (
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
-// RelayOutbox hands up to limit doorbells to enqueue, oldest first, and removes
-// those it took. Several relays share the work: each skips what another holds.
+// RelayOutbox hands up to limit doorbells to enqueue, oldest first, but those of
+// the bulk after all others, and removes those it took. Several relays share the work: each skips what another holds.
 // An enqueue that fails ends the round; what is left stays for the next one.
 func (s *Store) RelayOutbox(ctx context.Context, limit int, enqueue func(tenancy.Task) error) (relayed int, err error) {
 	var failed error
 	err = s.inTx(ctx, func(tx pgx.Tx) error {
 		rows, err := tx.Query(ctx, `
 			SELECT outbox_id, task_type, queue, task_id, job_id FROM identity.outbox
-			ORDER BY outbox_id LIMIT $1 FOR UPDATE SKIP LOCKED`, limit)
+			ORDER BY `+isBulk+`, outbox_id LIMIT $1 FOR UPDATE SKIP LOCKED`, limit)
 		if err != nil {
 			return err
 		}
@@ -48,15 +48,19 @@ func (s *Store) RelayOutbox(ctx context.Context, limit int, enqueue func(tenancy
 	return relayed, failed
 }
 
+// isBulk tells work that came by the hundred from what somebody waits for.
+const isBulk = `(queue IN ('` + tenancy.QueueBulk + `', '` + tenancy.QueueFleet + `'))`
+
 // StalledJobs returns up to limit unsettled jobs that have been due for grace
-// and that no worker holds. Whether Redis still knows of a task for them is for
+// and that no worker holds, longest due first, but those of the bulk after all
+// others: a backlog of theirs must not hide what somebody waits for. Whether Redis still knows of a task for them is for
 // the caller to find out.
 func (s *Store) StalledJobs(ctx context.Context, grace time.Duration, limit int) ([]tenancy.StalledJob, error) {
 	rows, err := s.pool.Query(ctx, `
 		SELECT job_id, lease_epoch, queue, task_id FROM identity.job j
 		WHERE `+unsettled+` AND run_after < now() - $1::interval AND (lease_until IS NULL OR lease_until < now())
 		  AND NOT EXISTS (SELECT FROM identity.outbox o WHERE o.task_id = j.task_id)
-		ORDER BY run_after LIMIT $2`, grace, limit)
+		ORDER BY `+isBulk+`, run_after LIMIT $2`, grace, limit)
 	if err != nil {
 		return nil, classify(err)
 	}
@@ -80,7 +84,7 @@ func (s *Store) RingStalled(ctx context.Context, j tenancy.StalledJob) (rung boo
 			return err
 		}
 		rung = true
-		return ring(ctx, tx, j.ID, tenancy.QueueProvision)
+		return ring(ctx, tx, j.ID)
 	})
 	if rung && err == nil {
 		s.wake()
@@ -96,7 +100,7 @@ func ringIdle(ctx context.Context, tx pgx.Tx, id tenancy.JobID) error {
 	if err != nil || tag.RowsAffected() == 0 {
 		return err
 	}
-	return ring(ctx, tx, id, tenancy.QueueProvision)
+	return ring(ctx, tx, id)
 }
 
 // Lead runs f if no other process leads under that name at the moment, for as

@@ -62,7 +62,7 @@ func (s *Store) RequestPasswordReset(ctx context.Context, slug tenancy.Slug, ema
 			return err
 		}
 		queued = true
-		if err := ringInvitation(ctx, tx, *jobID); err != nil {
+		if err := ringInvitation(ctx, tx, *jobID, true); err != nil {
 			return err
 		}
 		return appendAudit(ctx, tx, tenancy.AuditEvent{

@@ -74,6 +74,9 @@ func (s *Store) CompleteProvision(ctx context.Context, lease tenancy.Lease) erro
 		if err := queueInvitation(ctx, tx, j.TenantID, j.ID, j.RequestedBy); err != nil {
 			return err
 		}
+		if err := ringInvitation(ctx, tx, j.ID, false); err != nil {
+			return err
+		}
 		return appendAudit(ctx, tx, tenancy.AuditEvent{
 			Type: tenancy.EventTenantProvisioned, TenantID: j.TenantID, Slug: string(j.Slug), Actor: j.RequestedBy, JobID: j.ID,
 			Details: map[string]any{

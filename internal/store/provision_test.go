@@ -250,6 +250,7 @@ func TestGrantToIsEnoughAndNoMore(t *testing.T) {
 	if err := svc.CompleteProvision(ctx, lease); err != nil {
 		t.Fatal(err)
 	}
+	svc.submitBatch(t, newBatch("bolt"))
 	conn, err := pgx.Connect(ctx, u.String())
 	if err != nil {
 		t.Fatal(err)

@@ -37,6 +37,7 @@ type Ledger interface {
 	RingStalledInvitations(ctx context.Context, grace time.Duration, limit int) (rung int, err error)
 	ForgetIdempotencyKeys(ctx context.Context, age time.Duration) error
 	ForgetPasswordResets(ctx context.Context, age time.Duration) error
+	ForgetSignIns(ctx context.Context) error
 	// ExpiredTenants are offboarding tenants whose retention is over.
 	ExpiredTenants(ctx context.Context, limit int) ([]tenancy.Slug, error)
 	SubmitJob(ctx context.Context, n tenancy.NewJob) (tenancy.Job, error)
@@ -94,6 +95,9 @@ func (r *reconciler) reconcile(ctx context.Context) error {
 		r.log.Info("rang again for stalled invitations", "count", n)
 	}
 	if err := r.purgeExpired(ctx); err != nil {
+		return err
+	}
+	if err := r.ledger.ForgetSignIns(ctx); err != nil {
 		return err
 	}
 	if err := r.ledger.ForgetPasswordResets(ctx, resetTTL); err != nil {

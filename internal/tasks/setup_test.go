@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/url"
 	"os"
+	"slices"
 	"strconv"
 	"sync"
 	"testing"
@@ -289,6 +290,13 @@ func (b *bench) awaitGone(t *testing.T, queue, id string) {
 // counts is how many tasks a queue has in each state.
 func (b *bench) counts(t *testing.T, queue string) map[string]int {
 	t.Helper()
+	queues, err := b.inspector.Queues()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Contains(queues, queue) { // nothing was ever in it
+		return map[string]int{}
+	}
 	info, err := b.inspector.GetQueueInfo(queue)
 	if err != nil {
 		t.Fatal(err)

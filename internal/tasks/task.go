@@ -24,13 +24,13 @@ const (
 	enqueueTimeout = 3 * time.Second
 )
 
-// queueWeights orders the queues: interactive work first, a fleet's last.
-var queueWeights = map[string]int{
-	tenancy.QueueProvision: 8,
-	tenancy.QueueMail:      4,
-	tenancy.QueueBulk:      2,
-	tenancy.QueueFleet:     1,
-}
+// The queues of a worker's two shares, with their weights: what somebody waits for,
+// and what came by the hundred. A weight only says whose turn it is when a slot is
+// free; that one is free at all, only a share of one's own ensures.
+var (
+	interactiveQueues = map[string]int{tenancy.QueueProvision: 2, tenancy.QueueMail: 1}
+	bulkQueues        = map[string]int{tenancy.QueueBulk: 2, tenancy.QueueFleet: 1}
+)
 
 type payload struct {
 	JobID tenancy.JobID `json:"jobId"`

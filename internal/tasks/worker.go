@@ -21,13 +21,17 @@ const (
 	// taskCheckInterval is how soon an idle worker sees a new task: 15 ms at the
 	// median for about 2 % of a core (docs/decisions.md, Pickup).
 	taskCheckInterval = 20 * time.Millisecond
+	// bulkCheckInterval is the same where nobody waits for the first one.
+	bulkCheckInterval = 200 * time.Millisecond
 	// abandonAfter is what a handler gets after its context has ended.
 	abandonAfter = 3 * time.Second
 )
 
 // WorkerConfig is what a Worker works with.
 type WorkerConfig struct {
-	Redis       redis.UniversalClient
+	Redis redis.UniversalClient
+	// Concurrency is how many tasks are worked on at a time, shared out as Shares
+	// says.
 	Concurrency int
 	// Grace is how long jobs may go on when the worker is told to stop; what is
 	// not at a phase boundary by then is interrupted and given back.
@@ -54,6 +58,14 @@ type Worker struct {
 	inflight sync.WaitGroup
 }
 
+// Shares splits a worker's concurrency into what people wait for and the bulk.
+// Neither lends to the other: a slot that a slow task holds cannot be taken back.
+// Each has one at least, so a concurrency of one is two.
+func Shares(concurrency int) (interactive, bulk int) {
+	bulk = max(1, concurrency/2)
+	return max(1, concurrency-bulk), bulk
+}
+
 // NewWorker returns a Worker; Run starts it.
 func NewWorker(cfg WorkerConfig) *Worker { return &Worker{cfg: cfg} }
 
@@ -77,10 +89,39 @@ func (w *Worker) Run(ctx context.Context) error {
 	if err := w.waitForRedis(ctx); err != nil {
 		return err
 	}
-	server := asynq.NewServerFromRedisClient(w.cfg.Redis, asynq.Config{
-		Concurrency:              w.cfg.Concurrency,
-		Queues:                   queueWeights,
-		TaskCheckInterval:        taskCheckInterval,
+	interactive, bulk := Shares(w.cfg.Concurrency)
+	servers := []*asynq.Server{
+		w.server(interactive, interactiveQueues, taskCheckInterval), w.server(bulk, bulkQueues, bulkCheckInterval),
+	}
+	handler := w.mux(work, inspector)
+	for _, server := range servers {
+		if err := server.Start(handler); err != nil {
+			shutdown(servers)
+			return fmt.Errorf("cannot start the task server: %w", err)
+		}
+	}
+	w.cfg.Log.Info("worker ready", "concurrency", interactive+bulk, "bulk", bulk)
+
+	<-ctx.Done()
+	w.cfg.Log.Info("worker stopping")
+	for _, server := range servers {
+		server.Stop()
+	}
+	close(w.cfg.Draining)
+	if !w.wait(w.cfg.Grace) {
+		interrupt()
+		w.wait(abandonAfter)
+	}
+	shutdown(servers)
+	return nil
+}
+
+// server takes tasks from queues of its own, up to concurrency at a time.
+func (w *Worker) server(concurrency int, queues map[string]int, check time.Duration) *asynq.Server {
+	return asynq.NewServerFromRedisClient(w.cfg.Redis, asynq.Config{
+		Concurrency:              concurrency,
+		Queues:                   queues,
+		TaskCheckInterval:        check,
 		DelayedTaskCheckInterval: time.Second,
 		RetryDelayFunc:           retryDelay,
 		IsFailure:                isFailure,
@@ -88,21 +129,15 @@ func (w *Worker) Run(ctx context.Context) error {
 		Logger:                   asynqLogger{w.cfg.Log},
 		LogLevel:                 asynq.WarnLevel,
 	})
-	if err := server.Start(w.mux(work, inspector)); err != nil {
-		return fmt.Errorf("cannot start the task server: %w", err)
-	}
-	w.cfg.Log.Info("worker ready", "concurrency", w.cfg.Concurrency)
+}
 
-	<-ctx.Done()
-	w.cfg.Log.Info("worker stopping")
-	server.Stop()
-	close(w.cfg.Draining)
-	if !w.wait(w.cfg.Grace) {
-		interrupt()
-		w.wait(abandonAfter)
+// shutdown ends all servers together: each waits for its own handlers.
+func shutdown(servers []*asynq.Server) {
+	var wait sync.WaitGroup
+	for _, server := range servers {
+		wait.Go(server.Shutdown)
 	}
-	server.Shutdown()
-	return nil
+	wait.Wait()
 }
 
 // waitForRedis returns when Redis answers or ctx ends.

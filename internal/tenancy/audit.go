@@ -36,7 +36,22 @@ const (
 	EventUserCreated            EventType = "PLATFORM_USER_CREATED"
 	EventUserChanged            EventType = "PLATFORM_USER_CHANGED"
 	EventBootstrapUserCreated   EventType = "BOOTSTRAP_PLATFORM_USER_CREATED"
+	EventBatchSubmitted         EventType = "TENANT_BATCH_SUBMITTED"
 )
+
+// EventTypes lists every event there is.
+func EventTypes() []EventType {
+	return []EventType{
+		EventTenantProvisioned, EventTenantProvisionFailed, EventOffboardingStarted,
+		EventOffboardingCancelled, EventOffboardingFailed, EventTenantPurged, EventTenantPurgeFailed,
+		EventQueueOperation, EventJobCancelled, EventJobCancelRequested, EventJobRetried,
+		EventStatusChanged, EventInvitationRequested, EventInvitationSent, EventInvitationFailed,
+		EventPasswordResetRequested, EventDBServerAdded, EventDBServerUpdated, EventAPITokenCreated, EventAPITokenRevoked,
+		EventAccessDenied, EventSignedIn, EventSignedOut, EventPasswordChanged, EventSecondFactorSet,
+		EventSecondFactorRemoved, EventUserCreated, EventUserChanged, EventBootstrapUserCreated,
+		EventBatchSubmitted,
+	}
+}
 
 // AuditEvent is one row of the append-only audit trail. Details never hold a
 // secret.

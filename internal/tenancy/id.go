@@ -7,6 +7,8 @@ type (
 	TenantID string
 	// JobID names a job.
 	JobID string
+	// BatchID names a batch of jobs that were asked for together.
+	BatchID string
 	// ServerID names a row of identity.db_server.
 	ServerID string
 	// UserID names a platform user.
@@ -23,3 +25,4 @@ type (
 
 func (id TenantID) String() string { return string(id) }
 func (id JobID) String() string    { return string(id) }
+func (id BatchID) String() string  { return string(id) }

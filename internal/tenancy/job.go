@@ -277,6 +277,16 @@ type JobFilter struct {
 	Page   Page
 }
 
+// Retries says what became of a request to retry all failed jobs of a kind.
+type Retries struct {
+	// Matched is the number of slugs whose newest failed job was meant.
+	Matched int
+	Retried int
+	// Skipped are those whose slug is not free, or whose job must not be retried.
+	// What is neither retried nor skipped is left for the next request.
+	Skipped int
+}
+
 // Lease is the right to work on a job. Epoch is its fencing token: it rises
 // each time the lease is taken, and a write that carries an older one changes
 // nothing.
@@ -306,12 +316,14 @@ type StalledJob struct {
 	TaskID string
 }
 
-// Queues, by falling weight.
+// Queues. A job keeps its queue for life.
 const (
 	QueueProvision = "provision"
 	QueueMail      = "mail"
-	QueueBulk      = "bulk"
-	QueueFleet     = "fleet"
+	// QueueBulk has the jobs of batches. What is in it, or in QueueFleet, never
+	// keeps what somebody waits for from a worker.
+	QueueBulk  = "bulk"
+	QueueFleet = "fleet"
 )
 
 // Task types.

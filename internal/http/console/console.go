@@ -81,6 +81,9 @@ const (
 	NoticeTokenRevoked        Notice = "token-revoked"
 	NoticeJobRetried          Notice = "job-retried"
 	NoticeJobCancelled        Notice = "job-cancelled"
+	NoticeJobsRetried         Notice = "jobs-retried"
+	NoticeSomeJobsRetried     Notice = "some-jobs-retried"
+	NoticeNoJobsRetried       Notice = "no-jobs-retried"
 )
 
 var notices = map[Notice]string{
@@ -96,6 +99,9 @@ var notices = map[Notice]string{
 	NoticeTokenRevoked:        "The API token is revoked.",
 	NoticeJobRetried:          "The job is tried again.",
 	NoticeJobCancelled:        "The job is being cancelled.",
+	NoticeJobsRetried:         "All failed jobs that match are tried again.",
+	NoticeSomeJobsRetried:     "Some failed jobs that match are tried again; the others' slugs have a later job or are in use.",
+	NoticeNoJobsRetried:       "No failed job that matches could be tried again.",
 }
 
 // Text is what the notice says, "" if it is none.

@@ -13,7 +13,8 @@ import (
 var funcs = template.FuncMap{
 	"asset": AssetURL, "icon": icon, "status": status, "time": showTime, "took": took, "words": words,
 	"query": query, "dict": dict, "upTo": upTo,
-	"help": func(code string) Help { return HelpFor(tenancy.Code(code)) },
+	"label": func(field string) string { return labels[field] },
+	"help":  func(code string) Help { return HelpFor(tenancy.Code(code)) },
 	"statuses": func() []tenancy.TenantStatus {
 		return []tenancy.TenantStatus{
 			tenancy.TenantProvisioning, tenancy.TenantActive, tenancy.TenantReadOnly, tenancy.TenantSuspended, tenancy.TenantOffboarding,
@@ -22,6 +23,15 @@ var funcs = template.FuncMap{
 	"settable": func() []tenancy.TenantStatus {
 		return []tenancy.TenantStatus{tenancy.TenantActive, tenancy.TenantReadOnly, tenancy.TenantSuspended}
 	},
+}
+
+// labels are what forms call their fields, for the summary of their faults.
+var labels = map[string]string{
+	"slug": "Slug", "displayName": "Display name", "adminEmail": "First admin e-mail", "dbServer": "Target db server",
+	"reason": "Reason", "confirm": "Confirmation", "retentionDays": "Days to keep the data",
+	"email": "E-mail address", "password": "Password", "code": "Code", "currentPassword": "Current password", "newPassword": "New password",
+	"name": "Name", "host": "Host", "port": "Port", "region": "Region", "adminSecretRef": "Admin secret", "capacityHint": "Capacity",
+	"expiresInDays": "Expires in days",
 }
 
 // words turns a stored name into words: "read_only" into "read only".

@@ -1,0 +1,146 @@
+package tasks_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/tenantry/tenantry/internal/pipeline"
+	"github.com/tenantry/tenantry/internal/tasks"
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// submitBatch records a batch of n dry runs.
+func (b *bench) submitBatch(t *testing.T, n int) tenancy.Batch {
+	t.Helper()
+	batch := tenancy.NewBatch{DryRun: true, RequestedBy: operator}
+	for i := range n {
+		batch.Rows = append(batch.Rows, tenancy.NewBatchRow{
+			Line: i + 1, Slug: fmt.Sprintf("bulk-%d", i), DisplayName: "Bulk", AdminEmail: "canary@bulk.example",
+		})
+	}
+	submitted, err := b.SubmitBatch(t.Context(), batch)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return submitted
+}
+
+// However slow a batch's jobs are, what somebody waits for is taken up at once,
+// and the other way round.
+func TestTheBulkNeverStarvesTheOthers(t *testing.T) {
+	t.Parallel()
+	for _, concurrency := range []int{1, 4} {
+		t.Run(fmt.Sprint(concurrency), func(t *testing.T) {
+			t.Parallel()
+			b := setup(t)
+			batch := b.submitBatch(t, 200)
+			_, share := tasks.Shares(concurrency)
+			bulk := map[tenancy.JobID]bool{}
+			for _, r := range batch.Rows {
+				bulk[r.JobID] = true
+			}
+			var running, most atomic.Int32
+			waiting := make(chan struct{})
+			release := sync.OnceFunc(func() { close(waiting) })
+			stop := b.start(t, func(cfg *tasks.WorkerConfig) {
+				cfg.Concurrency = concurrency
+				cfg.Runner = b.runner(func(_ context.Context, run *pipeline.Run) error {
+					if bulk[run.Job.ID] {
+						if n := running.Add(1); n > most.Load() {
+							most.Store(n)
+						}
+						<-waiting
+						running.Add(-1)
+					}
+					return nil
+				}, cfg.Draining)
+			})
+			t.Cleanup(release)
+			b.awaitCounts(t, tenancy.QueueBulk, map[string]int{"active": share, "pending": 200 - share})
+			for range 3 {
+				began := time.Now()
+				b.awaitJob(t, b.submit(t).ID, tenancy.JobComplete)
+				if took := time.Since(began); took > 5*time.Second {
+					t.Errorf("picked up and done after %s", took)
+				}
+			}
+			if got := b.counts(t, tenancy.QueueBulk); got["active"] != share {
+				t.Errorf("the bulk did not wait: %v", got)
+			}
+			release()
+			eventually(t, "end of the batch", func() bool {
+				after, err := b.Batch(t.Context(), batch.ID)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return after.Counts.Complete == 200
+			})
+			stop()
+			if int(most.Load()) > share {
+				t.Errorf("%d jobs of the bulk at once, want %d at most", most.Load(), share)
+			}
+		})
+	}
+}
+
+// A stopping worker gives back what it has of either share.
+func TestAStoppingWorkerGivesBothSharesBack(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	single, batch := b.submit(t), b.submitBatch(t, 3)
+	started, draining := make(chan struct{}, 2), make(chan struct{})
+	stop := b.start(t, func(cfg *tasks.WorkerConfig) {
+		cfg.Concurrency, cfg.Draining = 2, draining
+		cfg.Runner = b.runner(func(context.Context, *pipeline.Run) error {
+			started <- struct{}{}
+			<-draining
+			return nil
+		}, draining)
+	})
+	<-started
+	<-started
+	stop()
+	b.awaitCounts(t, tenancy.QueueProvision, map[string]int{"retry": 1})
+	b.awaitCounts(t, tenancy.QueueBulk, map[string]int{"retry": 1, "pending": 2})
+	b.start(t, b.runs(done))
+	b.awaitJob(t, single.ID, tenancy.JobComplete)
+	for _, r := range batch.Rows {
+		b.awaitJob(t, r.JobID, tenancy.JobComplete)
+	}
+}
+
+// What Redis lost of a batch comes back in the bulk's queue.
+func TestALostBatchIsRungAgainInTheBulk(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	batch := b.submitBatch(t, 5)
+	b.drain(t)
+	if err := b.redis.FlushDB(t.Context()).Err(); err != nil {
+		t.Fatal(err)
+	}
+	b.exec(t, `UPDATE identity.job SET run_after = now() - interval '1 minute'`)
+	if err := tasks.Reconcile(t.Context(), b.Store, b.inspector); err != nil {
+		t.Fatal(err)
+	}
+	b.drain(t)
+	if got := b.counts(t, tenancy.QueueBulk); got["pending"] != len(batch.Rows) {
+		t.Errorf("the bulk's queue has %v", got)
+	}
+	b.start(t, b.runs(done))
+	for _, r := range batch.Rows {
+		b.awaitJob(t, r.JobID, tenancy.JobComplete)
+	}
+}
+
+func TestShares(t *testing.T) {
+	t.Parallel()
+	for concurrency, want := range map[int][2]int{1: {1, 1}, 2: {1, 1}, 3: {2, 1}, 4: {2, 2}, 10: {5, 5}, 1000: {500, 500}} {
+		if interactive, bulk := tasks.Shares(concurrency); [2]int{interactive, bulk} != want {
+			t.Errorf("Shares(%d) = %d, %d", concurrency, interactive, bulk)
+		}
+	}
+}

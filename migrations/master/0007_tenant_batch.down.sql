@@ -1,0 +1,2 @@
+DROP TABLE identity.tenant_batch_row;
+DROP TABLE identity.tenant_batch;
