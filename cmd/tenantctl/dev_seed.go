@@ -29,6 +29,7 @@ const (
 // readiness is the ready file: where everything is and how to get in.
 type readiness struct {
 	Console        string      `json:"console"`
+	TenantURL      string      `json:"tenantUrl"`
 	DatabaseURL    string      `json:"databaseUrl"`
 	RedisURL       string      `json:"redisUrl"`
 	KeyVaultURL    string      `json:"keyVaultUrl"`
@@ -55,7 +56,7 @@ type devUser struct {
 // again keeps what it has.
 func seedDev(ctx context.Context, cfg config.Config, p *devplane.Plane, dir string, log *slog.Logger) (readiness, error) {
 	r := readiness{
-		Console: cfg.PublicURL, DatabaseURL: cfg.DatabaseURL, RedisURL: cfg.RedisURL,
+		Console: cfg.PublicURL, TenantURL: cfg.TenantURL, DatabaseURL: cfg.DatabaseURL, RedisURL: cfg.RedisURL,
 		KeyVaultURL: cfg.KeyVaultURL, KeyVaultCAFile: cfg.KeyVaultCAFile, MailboxURL: p.Mailbox.URL(),
 	}
 	if err := createDatabase(ctx, p.Master.URL(), devDatabase); err != nil {
@@ -157,6 +158,7 @@ func (c *cli) announceDev(r readiness, o devOptions, took time.Duration) error {
 	fmt.Fprintf(w, "\ntenantry is ready after %s. Ctrl-C ends it.\n\n", took.Round(100*time.Millisecond))
 	rows := [][]string{
 		{"api", r.Console},
+		{"tenants", r.TenantURL},
 		{"mailbox", r.MailboxURL},
 		{"master", r.DatabaseURL},
 		{"redis", r.RedisURL},

@@ -23,7 +23,8 @@ import (
 )
 
 // APINeeds are the variables an api cannot do without. Without KEY_VAULT_URL it
-// answers, but provisions nothing.
+// answers, but provisions nothing; without it or TENANT_URL it serves no tenant's
+// pages.
 var APINeeds = []string{"DATABASE_URL", "REDIS_URL", "PUBLIC_URL"}
 
 // Listen opens HTTP_ADDR.
@@ -57,6 +58,11 @@ func RunAPI(ctx context.Context, cfg config.Config, log *slog.Logger, listener n
 		return err
 	}
 	defer closeMonitoring()
+	people, closePeople, err := openTenantPeople(ctx, cfg, control.Store, log)
+	if err != nil {
+		return err
+	}
+	defer closePeople()
 	handler, err := http.New(http.Config{
 		Jobs: control.Store, Batches: control.Store, Tenants: control.Store, Servers: control.Store, Audit: control.Store,
 		Tokens:                apiTokens{control},
@@ -67,6 +73,7 @@ func RunAPI(ctx context.Context, cfg config.Config, log *slog.Logger, listener n
 		Choose:                placement.Choose,
 		PublicURL:             cfg.PublicURL,
 		TenantURL:             cfg.TenantURL,
+		TenantPeople:          people,
 		Ready:                 func(ctx context.Context) map[string]error { return readiness(ctx, control) },
 		ProvisioningAvailable: control.Vault != nil,
 		Reserved:              tenancy.NewReservedSlugs(cfg.ReservedSlugs...),

@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"github.com/caarlos0/env/v11"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
 // Config is what the processes are told from outside. docs/configuration.md
@@ -160,9 +162,10 @@ func (c *Config) check() []error {
 		fault("OIDC_ISSUER", "needs OIDC_CLIENT_ID and OIDC_CLIENT_SECRET")
 	}
 	checkURL("SMTP_URL", c.SMTPURL, "smtp", "smtps")
-	checkURL("TENANT_URL", strings.ReplaceAll(c.TenantURL, "{slug}", "slug"), "http", "https")
-	if c.TenantURL != "" && strings.Count(c.TenantURL, "{slug}") != 1 {
-		fault("TENANT_URL", "must contain {slug} once")
+	if c.TenantURL != "" {
+		if why := c.checkTenantURL(); why != "" {
+			fault("TENANT_URL", why)
+		}
 	}
 	paths := map[string]string{
 		"KEY_VAULT_CA_FILE": c.KeyVaultCAFile, "TENANT_MIGRATIONS": c.TenantMigrations, "BACKUP_DIR": c.BackupDir,
@@ -189,6 +192,23 @@ func (c *Config) check() []error {
 		fault("LOG_FORMAT", "must be text or json")
 	}
 	return faults
+}
+
+// checkTenantURL says what is wrong with TENANT_URL, "" if nothing is.
+func (c *Config) checkTenantURL() string {
+	u, err := tenancy.ParseTenantURL(c.TenantURL)
+	if err != nil {
+		return err.Error()
+	}
+	if !u.Secure() && !loopback(u.Domain()) {
+		return "must begin with https://: over plain http a session can be taken by whoever listens"
+	}
+	// Ports keep no cookie apart, so the name alone counts.
+	public, err := url.Parse(c.PublicURL)
+	if err == nil && u.SlugOfName(public.Hostname(), tenancy.NewReservedSlugs(c.ReservedSlugs...)) != "" {
+		return "would give the host of PUBLIC_URL to a tenant: take another host for one of them, or add that name to RESERVED_SLUGS"
+	}
+	return ""
 }
 
 // loopback reports whether a host is this machine (RFC 6761 for the names).

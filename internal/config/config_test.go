@@ -79,3 +79,29 @@ func TestFlagsWin(t *testing.T) {
 		t.Error("an unknown flag went through")
 	}
 }
+
+func TestTenantURL(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		tenant, public, reserved string
+		fine                     bool
+	}{
+		{"https://{slug}.example.com", "", "", true},
+		{"https://{slug}.example.com", "https://platform.example.com", "", true},
+		{"https://{slug}.example.com", "https://console.example.com", "console", true},
+		{"https://{slug}.example.com", "https://example.com", "", true},
+		{"http://{slug}.localhost:8080", "http://localhost:8080", "", true},
+		{"http://{slug}.localhost:8080", "http://127.0.0.1:8080", "", true},
+		{"https://{slug}.example.com", "https://console.example.com", "", false},
+		{"https://{slug}.example.com", "https://CONSOLE.example.com:8443", "", false},
+		{"http://{slug}.example.com", "", "", false},
+		{"http://localhost.{slug}.example.com", "", "", false},
+		{"https://{slug}.example.com/", "", "", false},
+		{"https://example.com/{slug}", "", "", false},
+	} {
+		_, fault := load(t, map[string]string{"TENANT_URL": c.tenant, "PUBLIC_URL": c.public, "RESERVED_SLUGS": c.reserved})
+		if (fault == "") != c.fine || fault != "" && !strings.HasPrefix(fault, "TENANT_URL ") {
+			t.Errorf("%+v: %q", c, fault)
+		}
+	}
+}

@@ -98,6 +98,9 @@ func (s *server) refuse(c *gin.Context, refusal *tenancy.Error) error {
 		}
 		who = tenancy.Actor{Name: anonymous}
 	}
+	if exchangeOf(c).visit != nil {
+		return refusal // nobody asked for anything of the platform's
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), auditTimeout)
 	defer cancel()
 	id := exchangeOf(c).requestID

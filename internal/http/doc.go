@@ -5,6 +5,8 @@
 //   - every failure is an RFC 9457 problem with a Code, made in one place
 //     (errors.go); a cause is logged and never sent;
 //   - a refused attempt is audited, and a stranger cannot fill the audit trail;
+//   - a tenant's host gets that tenant's own pages and nothing of the platform,
+//     and no other host gets them (tenant_site.go);
 //   - no token, e-mail address, body or query string reaches the log.
 //
 // A handler translates: it reads a request, calls one method of an interface

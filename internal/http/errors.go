@@ -111,7 +111,11 @@ func (s *server) problemOf(c *gin.Context, err error) problem {
 func (s *server) setErrorHeaders(c *gin.Context, p problem) {
 	switch p.Code {
 	case tenancy.CodeUnauthenticated:
-		c.Header("WWW-Authenticate", "Bearer")
+		challenge := "Bearer"
+		if exchangeOf(c).visit != nil {
+			challenge = visitorChallenge
+		}
+		c.Header("WWW-Authenticate", challenge)
 	case tenancy.CodeRateLimited:
 		seconds := max(1, int(math.Ceil(p.retryAfter.Seconds())))
 		c.Header("Retry-After", strconv.Itoa(seconds))
@@ -137,6 +141,8 @@ func (s *server) logFailure(c *gin.Context, p problem, err error) {
 	switch {
 	case c.Request.Context().Err() != nil && errors.Is(err, c.Request.Context().Err()) && p.Code == tenancy.CodeInternal:
 		level = slog.LevelDebug // the caller went away
+	case p.Code == tenancy.CodeTenantSuspended:
+		level = slog.LevelDebug // as an operator wants it
 	case p.Status == http.StatusInternalServerError:
 		level = slog.LevelError
 	}

@@ -20,6 +20,8 @@ type exchange struct {
 	requestID string
 	// principal is the caller, zero while unknown.
 	principal tenancy.Principal
+	// visit is nil unless the request is for a tenant's own pages.
+	visit *visit
 }
 
 const exchangeKey = "exchange"

@@ -69,11 +69,18 @@ func (s *server) frame(c *gin.Context, section, title string) console.Frame {
 	if p := exchangeOf(c).principal; p.UserID != "" {
 		f.User = &console.User{Name: p.Name, Role: p.Role, Pending: p.Pending, Session: p.SessionID != ""}
 	}
-	if notice, err := c.Cookie(noticeCookie); err == nil {
-		f.Notice = console.Notice(notice)
-		http.SetCookie(c.Writer, &http.Cookie{Name: noticeCookie, Path: "/", MaxAge: -1})
-	}
+	f.Notice = takeNotice(c)
 	return f
+}
+
+// takeNotice returns what the page before left to be said, once.
+func takeNotice(c *gin.Context) console.Notice {
+	notice, err := c.Cookie(noticeCookie)
+	if err != nil {
+		return ""
+	}
+	http.SetCookie(c.Writer, &http.Cookie{Name: noticeCookie, Path: "/", MaxAge: -1})
+	return console.Notice(notice)
 }
 
 // theme is what the person chose: "light", "dark", or "" to follow the system.
@@ -160,6 +167,10 @@ func (s *server) writePageError(c *gin.Context, err error) {
 
 // answerError answers with err as a page or as a problem, whatever is wanted.
 func (s *server) answerError(c *gin.Context, err error) {
+	if exchangeOf(c).visit != nil {
+		s.answerVisitor(c, err)
+		return
+	}
 	if wantsPage(c) {
 		s.writePageError(c, err)
 		return

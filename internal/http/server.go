@@ -46,6 +46,9 @@ type Config struct {
 	PublicURL string
 	// TenantURL is where a tenant's people reach it, with {slug} in it.
 	TenantURL string
+	// TenantPeople serves tenants' own pages at TenantURL. Nil means that there
+	// are none.
+	TenantPeople TenantPeople
 
 	// Ready asks each dependency, by name, whether it answers. Nil means that
 	// there is none.
@@ -72,17 +75,25 @@ type Config struct {
 
 type server struct {
 	Config
+	// site is TenantURL, zero if there are no tenants' pages.
+	site        tenancy.TenantURL
 	crossOrigin *http.CrossOriginProtection
 	failures    *failureLimiter
 }
 
-// New returns the API. It fails if TrustedProxies cannot be parsed.
+// New returns the API and the pages. It fails if TrustedProxies or, with
+// TenantPeople, TenantURL cannot be parsed.
 func New(cfg Config) (http.Handler, error) {
-	engine, err := newServer(cfg).engine()
+	s := newServer(cfg)
+	engine, err := s.engine()
 	if err != nil {
 		return nil, err
 	}
-	return formMethod(engine), nil
+	platform := formMethod(engine)
+	if s.TenantPeople == nil {
+		return platform, nil
+	}
+	return s.withTenantSite(platform)
 }
 
 func newServer(cfg Config) *server {
@@ -97,6 +108,20 @@ func newServer(cfg Config) *server {
 }
 
 func (s *server) engine() (*gin.Engine, error) {
+	engine, err := s.newEngine(s.observe, s.recoverPanic, s.protect)
+	if err != nil {
+		return nil, err
+	}
+	for _, r := range append(s.routes(), s.pages()...) {
+		engine.Handle(r.method, r.path, s.serve(r))
+	}
+	engine.GET(console.AssetsPath+"*path", gin.WrapH(console.Assets()))
+	return engine, nil
+}
+
+// newEngine returns an engine without routes, which answers every request
+// through use.
+func (s *server) newEngine(use ...gin.HandlerFunc) (*gin.Engine, error) {
 	gin.SetMode(gin.ReleaseMode)
 	engine := gin.New()
 	if err := engine.SetTrustedProxies(s.TrustedProxies); err != nil {
@@ -107,7 +132,7 @@ func (s *server) engine() (*gin.Engine, error) {
 	engine.RedirectTrailingSlash = false
 	engine.UseRawPath = true
 	engine.HandleMethodNotAllowed = true
-	engine.Use(s.observe, s.recoverPanic, s.protect)
+	engine.Use(use...)
 	engine.NoRoute(func(c *gin.Context) {
 		s.answerError(c, nothingHere())
 	})
@@ -115,10 +140,6 @@ func (s *server) engine() (*gin.Engine, error) {
 		s.answerError(c, withStatus(http.StatusMethodNotAllowed,
 			tenancy.Errorf(tenancy.CodeInvalidRequest, "The method %s is not allowed here.", c.Request.Method)))
 	})
-	for _, r := range append(s.routes(), s.pages()...) {
-		engine.Handle(r.method, r.path, s.serve(r))
-	}
-	engine.GET(console.AssetsPath+"*path", gin.WrapH(console.Assets()))
 	return engine, nil
 }
 

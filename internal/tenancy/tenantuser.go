@@ -34,3 +34,10 @@ type Credentials struct {
 	UserID       TenantUserID
 	PasswordHash string
 }
+
+// TenantSignedIn is a session just opened with a tenant. Token goes into the
+// cookie, and nowhere else.
+type TenantSignedIn struct {
+	User  TenantUser
+	Token string
+}

@@ -71,6 +71,7 @@ type Notice string
 const (
 	NoticeSignedOut           Notice = "signed-out"
 	NoticePasswordChanged     Notice = "password-changed"
+	NoticePasswordChosen      Notice = "password-chosen"
 	NoticeSecondFactorRemoved Notice = "second-factor-removed"
 	NoticeSessionEnded        Notice = "session-ended"
 	NoticeStatusChanged       Notice = "status-changed"
@@ -88,6 +89,7 @@ const (
 var notices = map[Notice]string{
 	NoticeSignedOut:           "You are signed out.",
 	NoticePasswordChanged:     "The password is changed, and your other sessions have ended.",
+	NoticePasswordChosen:      "Your password is set, and you are signed in.",
 	NoticeSecondFactorRemoved: "The second factor is removed.",
 	NoticeSessionEnded:        "The session has ended.",
 	NoticeStatusChanged:       "The status is changed.",
