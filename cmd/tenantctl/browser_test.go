@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"iter"
-	"net/url"
 	"os"
 	"os/exec"
 	"slices"
@@ -294,13 +293,4 @@ func (b *browser) accessible(where string) {
 	if evaluate[bool](b, `document.documentElement.scrollWidth > document.documentElement.clientWidth`) {
 		b.t.Errorf("%s: the page is wider than the window", where)
 	}
-}
-
-// tenantHost is the address of a tenant's own pages.
-func (p *plane) tenantHost(slug string) string {
-	u, err := url.Parse(p.Console)
-	if err != nil {
-		panic(err)
-	}
-	return "http://" + slug + ".localhost:" + u.Port()
 }

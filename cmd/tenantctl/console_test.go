@@ -74,6 +74,36 @@ func TestConsoleProvisionsATenant(t *testing.T) {
 		t.Error(got)
 	}
 	b.accessible("the drawer")
+	b.seesNot("first-sign-in") // the link is in the mail alone
+
+	// The invited admin opens the link, and can go nowhere before a password is chosen.
+	link, _ := p.mailed(t, "admin@acme.example", 1, "acme-health", "/first-sign-in")
+	a := openBrowser(t, p.tenantURL("acme-health", ""))
+	a.goTo("/")
+	a.at("/sign-in")
+	a.goTo(link)
+	a.sees("You are invited to Acme Health")
+	a.fill("password", "acme health")
+	a.fill("passwordAgain", "acme health")
+	a.expect("status of 422")
+	a.press("Set the password and sign in")
+	a.sees("at least 12 characters")
+	a.accessible("a password that is too short")
+	a.fill("password", "a long enough phrase")
+	a.fill("passwordAgain", "a long enough phrase")
+	a.press("Set the password and sign in")
+	a.at("/")
+	a.sees("You are signed in to Acme Health")
+	a.press("Sign out")
+	a.at("/sign-in")
+	a.fill("email", "admin@acme.example")
+	a.fill("password", "a long enough phrase")
+	a.press("Sign in")
+	a.at("/")
+	a.sees("You are signed in to Acme Health")
+	a.expect("status of 404")
+	a.goTo(link)
+	a.sees("This link does not work")
 }
 
 func TestConsoleShowsAFailedMigration(t *testing.T) {

@@ -118,6 +118,25 @@ func TestEveryScreen(t *testing.T) {
 		}},
 	})
 
+	link, _ := p.mailed(t, "admin@acme.example", 1, "acme", "/first-sign-in")
+	guest := openBrowser(t, p.tenantURL("acme", ""))
+	guest.expect("status of 404")
+	guest.visit(dir, []screen{
+		{name: "tenant-site-invitation", path: link},
+		{name: "tenant-site-dead-link", path: "/first-sign-in?token=none"},
+		{name: "tenant-site-sign-in", path: "/sign-in"},
+		{name: "tenant-site-forgotten", path: "/forgotten-password"},
+	})
+	guest.goTo(link)
+	guest.fill("password", "a long enough phrase")
+	guest.fill("passwordAgain", "a long enough phrase")
+	guest.press("Set the password and sign in")
+	guest.at("/")
+	guest.visit(dir, []screen{{name: "tenant-site-home", path: "/"}, {name: "tenant-site-password", path: "/password"}})
+	closed := openBrowser(t, p.tenantURL("initech", ""))
+	closed.expect("status of 503")
+	closed.visit(dir, []screen{{name: "tenant-site-suspended", path: "/"}})
+
 	reader := openBrowser(t, p.Console)
 	reader.expect("status of 403")
 	reader.signIn(p.Users[2].Email, p.Users[2].Password)
