@@ -89,6 +89,9 @@ func TestConsoleProvisionsATenant(t *testing.T) {
 	a.press("Set the password and sign in")
 	a.sees("at least 12 characters")
 	a.accessible("a password that is too short")
+	if evaluate[string](a, "location.search") != "" {
+		t.Error("the token is in the address after the form")
+	}
 	a.fill("password", "a long enough phrase")
 	a.fill("passwordAgain", "a long enough phrase")
 	a.press("Set the password and sign in")

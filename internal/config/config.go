@@ -194,7 +194,8 @@ func (c *Config) check() []error {
 	return faults
 }
 
-// checkTenantURL says what is wrong with TENANT_URL, "" if nothing is.
+// checkTenantURL says what is wrong with TENANT_URL, "" if nothing is, and
+// reserves the slug whose host would be the console's.
 func (c *Config) checkTenantURL() string {
 	u, err := tenancy.ParseTenantURL(c.TenantURL)
 	if err != nil {
@@ -203,10 +204,12 @@ func (c *Config) checkTenantURL() string {
 	if !u.Secure() && !loopback(u.Domain()) {
 		return "must begin with https://: over plain http a session can be taken by whoever listens"
 	}
-	// Ports keep no cookie apart, so the name alone counts.
-	public, err := url.Parse(c.PublicURL)
-	if err == nil && u.SlugOfName(public.Hostname(), tenancy.NewReservedSlugs(c.ReservedSlugs...)) != "" {
-		return "would give the host of PUBLIC_URL to a tenant: take another host for one of them, or add that name to RESERVED_SLUGS"
+	// The name that would take PUBLIC_URL's host is nobody's. Ports keep no cookie
+	// apart, so the name alone counts.
+	if public, err := url.Parse(c.PublicURL); err == nil {
+		if taken := u.SlugOfName(public.Hostname(), nil); taken != "" {
+			c.ReservedSlugs = append(c.ReservedSlugs, string(taken))
+		}
 	}
 	return ""
 }

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 
@@ -83,25 +84,29 @@ func TestFlagsWin(t *testing.T) {
 func TestTenantURL(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct {
-		tenant, public, reserved string
-		fine                     bool
+		tenant, public string
+		fine           bool
+		// reserved is the slug that would have the console's host.
+		reserved string
 	}{
-		{"https://{slug}.example.com", "", "", true},
-		{"https://{slug}.example.com", "https://platform.example.com", "", true},
-		{"https://{slug}.example.com", "https://console.example.com", "console", true},
-		{"https://{slug}.example.com", "https://example.com", "", true},
-		{"http://{slug}.localhost:8080", "http://localhost:8080", "", true},
-		{"http://{slug}.localhost:8080", "http://127.0.0.1:8080", "", true},
-		{"https://{slug}.example.com", "https://console.example.com", "", false},
-		{"https://{slug}.example.com", "https://CONSOLE.example.com:8443", "", false},
-		{"http://{slug}.example.com", "", "", false},
-		{"http://localhost.{slug}.example.com", "", "", false},
-		{"https://{slug}.example.com/", "", "", false},
-		{"https://example.com/{slug}", "", "", false},
+		{"https://{slug}.example.com", "", true, ""},
+		{"https://{slug}.example.com", "https://example.com", true, ""},
+		{"http://{slug}.localhost:8080", "http://localhost:8080", true, ""},
+		{"http://{slug}.localhost:8080", "http://127.0.0.1:8080", true, ""},
+		{"https://{slug}.example.com", "https://console.example.com", true, "console"},
+		{"https://{slug}.example.com", "https://CONSOLE.example.com:8443", true, "console"},
+		{"http://{slug}.example.com", "", false, ""},
+		{"http://localhost.{slug}.example.com", "", false, ""},
+		{"https://{slug}.example.com/", "", false, ""},
+		{"https://example.com/{slug}", "", false, ""},
 	} {
-		_, fault := load(t, map[string]string{"TENANT_URL": c.tenant, "PUBLIC_URL": c.public, "RESERVED_SLUGS": c.reserved})
-		if (fault == "") != c.fine || fault != "" && !strings.HasPrefix(fault, "TENANT_URL ") {
-			t.Errorf("%+v: %q", c, fault)
+		cfg, fault := load(t, map[string]string{"TENANT_URL": c.tenant, "PUBLIC_URL": c.public, "RESERVED_SLUGS": "billing"})
+		want := []string{"billing"}
+		if c.reserved != "" {
+			want = append(want, c.reserved)
+		}
+		if (fault == "") != c.fine || fault != "" && !strings.HasPrefix(fault, "TENANT_URL ") || !slices.Equal(cfg.ReservedSlugs, want) {
+			t.Errorf("%+v: %q, reserved %v", c, fault, cfg.ReservedSlugs)
 		}
 	}
 }
