@@ -21,7 +21,12 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx)
+	err := error(nil)
+	if len(os.Args) == 4 && os.Args[1] == "bare-handler" {
+		err = bareHandler(ctx, os.Args[2], os.Args[3])
+	} else {
+		err = run(ctx)
+	}
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -68,8 +73,8 @@ type plane struct {
 	KeyVaultCA  string `json:"keyVaultCaFile"`
 	Users       []struct{ APIToken string }
 
-	dir                string
-	dev, worker, front *exec.Cmd
+	dir                      string
+	dev, worker, front, bare *exec.Cmd
 }
 
 func start(ctx context.Context) (*plane, error) {
@@ -130,7 +135,7 @@ func (p *plane) launch(program string, env []string, args ...string) (*exec.Cmd,
 }
 
 func (p *plane) stop() error {
-	for _, cmd := range []*exec.Cmd{p.front, p.worker, p.dev} {
+	for _, cmd := range []*exec.Cmd{p.bare, p.front, p.worker, p.dev} {
 		if cmd == nil {
 			continue
 		}

@@ -68,6 +68,10 @@ func (f *fakePlatform) Job(_ context.Context, id tenancy.JobID) (tenancy.Job, er
 	return f.job, f.called("Job", id)
 }
 
+func (f *fakePlatform) JobVersion(_ context.Context, id tenancy.JobID) (int64, bool, error) {
+	return f.job.Version, f.job.Status.Settled(), f.called("JobVersion", id)
+}
+
 func (f *fakePlatform) ListJobs(_ context.Context, filter tenancy.JobFilter) ([]tenancy.Job, string, error) {
 	return []tenancy.Job{f.job}, f.next, f.called("ListJobs", filter)
 }

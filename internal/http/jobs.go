@@ -20,6 +20,9 @@ type Jobs interface {
 	SubmitJob(ctx context.Context, n tenancy.NewJob) (tenancy.Job, error)
 	// Job fails with CodeNotFound.
 	Job(ctx context.Context, id tenancy.JobID) (tenancy.Job, error)
+	// JobVersion is what of a job tells whether it has changed. It fails with
+	// CodeNotFound.
+	JobVersion(ctx context.Context, id tenancy.JobID) (version int64, settled bool, err error)
 	ListJobs(ctx context.Context, f tenancy.JobFilter) ([]tenancy.Job, string, error)
 	// RetryJob fails with CodeNotFound, CodeJobInProgress and CodeConflict.
 	RetryJob(ctx context.Context, id tenancy.JobID, actor tenancy.Actor) (tenancy.Job, error)
@@ -67,13 +70,21 @@ func (s *server) getJob(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
+	if c.GetHeader("If-None-Match") != "" {
+		// What a watcher asks most of the time is answered without reading the job.
+		version, settled, err := s.Jobs.JobVersion(c.Request.Context(), id)
+		if err != nil {
+			return err
+		}
+		if unchanged(c, version, settled) {
+			return nil
+		}
+	}
 	job, err := s.Jobs.Job(c.Request.Context(), id)
 	if err != nil {
 		return err
 	}
-	if unchanged(c, job.Version, job.Status.Settled()) {
-		return nil
-	}
+	unchanged(c, job.Version, job.Status.Settled()) // sets the headers
 	return writeJSON(c, http.StatusOK, s.showJob(job))
 }
 

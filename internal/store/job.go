@@ -99,6 +99,18 @@ func job(ctx context.Context, db execer, id tenancy.JobID) (tenancy.Job, error) 
 	return j, classify(err)
 }
 
+// JobVersion returns what of a job tells whether it has changed, or CodeNotFound.
+func (s *Store) JobVersion(ctx context.Context, id tenancy.JobID) (version int64, settled bool, err error) {
+	if !validID(id) {
+		return 0, false, noSuchJob(id)
+	}
+	err = s.pool.QueryRow(ctx, `SELECT version, NOT (`+unsettled+`) FROM identity.job WHERE job_id = $1`, id).Scan(&version, &settled)
+	if errors.Is(err, pgx.ErrNoRows) {
+		return 0, false, noSuchJob(id)
+	}
+	return version, settled, classify(err)
+}
+
 func noSuchJob(id tenancy.JobID) error {
 	return tenancy.Errorf(tenancy.CodeNotFound, "There is no job %q.", id)
 }
