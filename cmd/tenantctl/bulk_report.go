@@ -98,8 +98,11 @@ func (p *bulkProgress) update(n tenancy.BatchCounts) {
 	text := summary(n, p.options)
 	done := n.Total - n.Queued - n.Running
 	if p.bar != nil {
-		p.bar.Describe(text)
+		// The description last: it is drawn at once.
 		_ = p.bar.Set(done)
+		if done < n.Total {
+			p.bar.Describe(text)
+		}
 		return
 	}
 	if text == p.last || time.Since(p.said) < bulkLineEvery && done < n.Total {

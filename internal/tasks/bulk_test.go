@@ -19,7 +19,7 @@ func (b *bench) submitBatch(t *testing.T, n int) tenancy.Batch {
 	batch := tenancy.NewBatch{DryRun: true, RequestedBy: operator}
 	for i := range n {
 		batch.Rows = append(batch.Rows, tenancy.NewBatchRow{
-			Line: i + 1, Slug: fmt.Sprintf("bulk-%d", i), DisplayName: "Bulk", AdminEmail: "canary@bulk.example",
+			Line: i + 1, Slug: string(slug()), DisplayName: "Bulk", AdminEmail: "canary@bulk.example",
 		})
 	}
 	submitted, err := b.SubmitBatch(t.Context(), batch)
@@ -87,25 +87,43 @@ func TestTheBulkNeverStarvesTheOthers(t *testing.T) {
 	}
 }
 
-// A stopping worker gives back what it has of either share.
+// A stopping worker gives back what it has of either share, and takes up nothing
+// more, though one share has a slot free again before the other.
 func TestAStoppingWorkerGivesBothSharesBack(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
-	single, batch := b.submit(t), b.submitBatch(t, 3)
+	single, batch := b.submit(t), b.submitBatch(t, 21)
 	started, draining := make(chan struct{}, 2), make(chan struct{})
+	finishSingle, finishBulk := make(chan struct{}), make(chan struct{})
 	stop := b.start(t, func(cfg *tasks.WorkerConfig) {
-		cfg.Concurrency, cfg.Draining = 2, draining
-		cfg.Runner = b.runner(func(context.Context, *pipeline.Run) error {
+		cfg.Draining, cfg.Concurrency = draining, 2
+		cfg.Runner = b.runner(func(_ context.Context, run *pipeline.Run) error {
 			started <- struct{}{}
-			<-draining
+			if run.Job.ID == single.ID {
+				<-finishSingle
+			} else {
+				<-finishBulk
+			}
 			return nil
 		}, draining)
 	})
 	<-started
 	<-started
-	stop()
-	b.awaitCounts(t, tenancy.QueueProvision, map[string]int{"retry": 1})
-	b.awaitCounts(t, tenancy.QueueBulk, map[string]int{"retry": 1, "pending": 2})
+	stopped := make(chan struct{})
+	go func() { defer close(stopped); stop() }()
+	<-draining
+	b.awaitCounts(t, tenancy.QueueBulk, map[string]int{"active": 1, "pending": 20})
+	close(finishBulk)
+	eventually(t, "the bulk's task given back", func() bool { return b.counts(t, tenancy.QueueBulk)["active"] == 0 })
+	close(finishSingle)
+	<-stopped
+	if n := scan[int](t, b, `SELECT count(*) FROM identity.job WHERE started_at IS NOT NULL`); n != 2 {
+		t.Errorf("%d jobs were begun", n)
+	}
+	// A task given back may be on its way from retry to pending.
+	if got := b.counts(t, tenancy.QueueBulk); got["pending"]+got["retry"] != 21 {
+		t.Errorf("the bulk's queue has %v", got)
+	}
 	b.start(t, b.runs(done))
 	b.awaitJob(t, single.ID, tenancy.JobComplete)
 	for _, r := range batch.Rows {
