@@ -23,7 +23,7 @@ run: deps ## run a whole development plane here; ARGS="--data-dir .dev" keeps it
 .PHONY: test
 test: deps ## run every test: real Postgres, real Redis, a real browser, the race detector
 	@scripts/deps browser
-	go test -race -shuffle=on -timeout 10m ./...
+	go test -race -shuffle=on -timeout 20m ./...
 
 .PHONY: test-short
 test-short: ## run the tests that need no server, without the race detector

@@ -52,7 +52,7 @@ The token is a PLATFORM_ADMIN's. It is sent over https, or to this machine.`,
 				return err
 			}
 			defer client.http.CloseIdleConnections()
-			if result, err = resultFile(args[0], result, cmd.Flags().Changed("result")); err != nil {
+			if result, err = resultFile(args[0], result, cmd.Flags().Changed("result"), o.ValidateOnly); err != nil {
 				return err
 			}
 			f, err := readBulkFile(args[0], cmd.InOrStdin(), o)
@@ -71,7 +71,7 @@ The token is a PLATFORM_ADMIN's. It is sent over https, or to this machine.`,
 	cmd.Flags().StringVar(&tokenFile, "token-file", "", "the file that has the API token")
 	cmd.Flags().BoolVar(&o.DryRun, "dry-run", false, "have the jobs check placement and state, and make nothing")
 	cmd.Flags().BoolVar(&o.ValidateOnly, "validate", false, "only say what the API would do with each row; nothing is recorded")
-	cmd.Flags().StringVar(&result, "result", "", "where to write what became of every row, as CSV (default FILE.result.csv, for stdin none)")
+	cmd.Flags().StringVar(&result, "result", "", "where to write what became of every row, as CSV (default FILE.result.csv; for stdin and --validate none)")
 	cmd.Flags().DurationVar(&patience, "patience", 5*time.Minute, "how long to go on while the API does not answer")
 	for _, name := range []string{"api", "token-file"} {
 		_ = cmd.MarkFlagRequired(name)
@@ -80,9 +80,10 @@ The token is a PLATFORM_ADMIN's. It is sent over https, or to this machine.`,
 }
 
 // resultFile is where the result goes, "" for nowhere. It never is the file itself.
-func resultFile(file, result string, given bool) (string, error) {
+func resultFile(file, result string, given, validateOnly bool) (string, error) {
 	if !given {
-		if file == "-" {
+		// What is only validated must not take the place of a real run's result.
+		if file == "-" || validateOnly {
 			return "", nil
 		}
 		return file + ".result.csv", nil

@@ -287,7 +287,7 @@ func TestSecondFactor(t *testing.T) {
 	v := p.visitor(t)
 	v.signIn(admin)
 	// Until it is set up, nothing else is answered.
-	if r := v.get("/platform/tenants"); r.header.Get("Location") != "/platform/session/second-factor" {
+	if r := v.get("/platform/tenants"); r.header.Get("Location") != "/platform/session/second-factor?next=%2Fplatform%2Ftenants" {
 		t.Fatalf("%d %v", r.status, r.header)
 	}
 	if r := v.get("/platform/tenants", "Accept", "application/json"); r.status != http.StatusForbidden {
@@ -339,6 +339,25 @@ func TestSecondFactor(t *testing.T) {
 	}
 	if r := p.visitor(t).signIn(p.Users[1]); r.status != http.StatusSeeOther {
 		t.Errorf("support needs one too: %d", r.status)
+	}
+	// Where it is not required it can be taken away, and what waits for it ends.
+	support := p.Users[1]
+	owner := p.visitor(t)
+	owner.signIn(support)
+	r = owner.post("/platform/account/second-factor", nil, "Accept", "application/json")
+	if err := json.Unmarshal([]byte(r.body), &enrolment); err != nil {
+		t.Fatal(err)
+	}
+	owner.post("/platform/account/second-factor/confirmation", url.Values{"code": {code(time.Now())}})
+	other := p.visitor(t)
+	if r := other.signIn(support, "code", code(time.Now().Add(30*time.Second))); r.status != http.StatusSeeOther {
+		t.Fatalf("%d %s", r.status, r.body)
+	}
+	if r := owner.post("/platform/account/second-factor", url.Values{"_method": {"DELETE"}, "currentPassword": {support.Password}}); r.status != http.StatusSeeOther {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	if !owner.signedIn() || other.signedIn() {
+		t.Error("the other session goes on without the second factor")
 	}
 	if log := p.log.String(); strings.Contains(log, enrolment.Secret) || strings.Contains(log, admin.Password) {
 		t.Error("a secret is in the log")
@@ -394,6 +413,19 @@ func TestIdentityProvider(t *testing.T) {
 		if r := arrive(u, who); r.status != http.StatusForbidden || u.signedIn() {
 			t.Errorf("%s: %d", name, r.status)
 		}
+	}
+	// What was guessed before is not forgiven by the way in through the provider, and
+	// that way proves nothing of today.
+	p.exec(t, p.DatabaseURL, `INSERT INTO identity.sign_in_attempt VALUES ('', 'account', sha256('ada@corp.example'), 7, now(), now())`)
+	arrive(w, ada)
+	if n := queryOne[int](t, p.DatabaseURL, `SELECT attempts FROM identity.sign_in_attempt WHERE subject = sha256('ada@corp.example')`); n != 7 {
+		t.Errorf("%d attempts are left", n)
+	}
+	if r := w.post("/platform/api-tokens", url.Values{"name": {"x"}}); r.status != http.StatusForbidden || !strings.Contains(r.body, "Sign in again") || !strings.Contains(r.body, "fresh=1") {
+		t.Errorf("a token by a session that may be old: %d", r.status)
+	}
+	if to := w.get("/platform/session/oidc?fresh=1").header.Get("Location"); !strings.Contains(to, "prompt=login") || !strings.Contains(to, "max_age=0") {
+		t.Errorf("the provider is not told to ask again: %s", to)
 	}
 	// An answer that belongs to another browser's way is worth nothing.
 	provider.QueueUser(ada)

@@ -44,15 +44,20 @@ func NewOIDC(cfg OIDCConfig) *OIDC {
 	return &OIDC{cfg: cfg, client: &http.Client{Timeout: oidcTimeout}}
 }
 
-// Begin returns where to send the person. It fails with
+// Begin returns where to send the person; fresh has them prove who they are once
+// more, although the provider knows them. It fails with
 // CodeDependencyUnavailable if the provider does not answer.
-func (o *OIDC) Begin(ctx context.Context) (string, tenancy.SignInFlow, error) {
+func (o *OIDC) Begin(ctx context.Context, fresh bool) (string, tenancy.SignInFlow, error) {
 	provider, err := o.discover(ctx)
 	if err != nil {
 		return "", tenancy.SignInFlow{}, err
 	}
-	f := tenancy.SignInFlow{State: NewToken(), Nonce: NewToken(), Verifier: oauth2.GenerateVerifier()}
-	return o.oauth(provider).AuthCodeURL(f.State, oidc.Nonce(f.Nonce), oauth2.S256ChallengeOption(f.Verifier)), f, nil
+	f := tenancy.SignInFlow{State: NewToken(), Nonce: NewToken(), Verifier: oauth2.GenerateVerifier(), Fresh: fresh}
+	options := []oauth2.AuthCodeOption{oidc.Nonce(f.Nonce), oauth2.S256ChallengeOption(f.Verifier)}
+	if fresh {
+		options = append(options, oauth2.SetAuthURLParam("prompt", "login"), oauth2.SetAuthURLParam("max_age", "0"))
+	}
+	return o.oauth(provider).AuthCodeURL(f.State, options...), f, nil
 }
 
 // Finish turns what the provider sent back into an identity, and says whether it
@@ -79,7 +84,11 @@ func (o *OIDC) Finish(ctx context.Context, f tenancy.SignInFlow, state, code str
 	if subtle.ConstantTimeCompare([]byte(verified.Nonce), []byte(f.Nonce)) != 1 {
 		return id, false, notThisFlow(nil)
 	}
-	return o.identity(verified)
+	id, secondFactor, err = o.identity(verified)
+	if err == nil && f.Fresh && time.Since(id.AuthenticatedAt) > freshness {
+		return id, false, tenancy.Errorf(tenancy.CodeForbidden, "The identity provider did not ask you once more who you are.")
+	}
+	return id, secondFactor, err
 }
 
 func (o *OIDC) identity(token *oidc.IDToken) (id tenancy.ExternalIdentity, secondFactor bool, err error) {
@@ -87,6 +96,7 @@ func (o *OIDC) identity(token *oidc.IDToken) (id tenancy.ExternalIdentity, secon
 		Email         string   `json:"email"`
 		EmailVerified bool     `json:"email_verified"`
 		Name          string   `json:"name"`
+		AuthTime      int64    `json:"auth_time"`
 		AMR           []string `json:"amr"`
 	}
 	all := make(map[string]any)
@@ -99,6 +109,9 @@ func (o *OIDC) identity(token *oidc.IDToken) (id tenancy.ExternalIdentity, secon
 	id = tenancy.ExternalIdentity{
 		Issuer: token.Issuer, Subject: token.Subject, Email: claims.Email, EmailVerified: claims.EmailVerified,
 		DisplayName: claims.Name,
+	}
+	if claims.AuthTime > 0 {
+		id.AuthenticatedAt = time.Unix(claims.AuthTime, 0)
 	}
 	if o.cfg.RoleClaim != "" {
 		id.Role = highestRole(all[o.cfg.RoleClaim])

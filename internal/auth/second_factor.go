@@ -86,9 +86,9 @@ func (s *Sessions) ConfirmSecondFactor(ctx context.Context, p tenancy.Principal,
 	codes := make([]string, recoveryCodes)
 	hashes := make([][]byte, recoveryCodes)
 	for i := range codes {
-		text := strings.ToLower(rand.Text()) // 130 bits
-		codes[i] = text[:5] + "-" + text[5:10] + "-" + text[10:15]
-		hashes[i] = HashToken(codes[i])
+		text := strings.ToLower(rand.Text()[:15]) // 75 bits, beside a password
+		codes[i] = text[:5] + "-" + text[5:10] + "-" + text[10:]
+		hashes[i] = HashToken(text)
 	}
 	if err := s.Store.ConfirmSecondFactor(ctx, p.UserID, a.TOTPSecret, step, hashes, p.SessionID, p.Actor); err != nil {
 		return nil, err
@@ -105,7 +105,7 @@ func (s *Sessions) RemoveSecondFactor(ctx context.Context, p tenancy.Principal, 
 	if _, err := s.confirm(ctx, p, address, password); err != nil {
 		return err
 	}
-	return s.Store.RemoveSecondFactor(ctx, p.UserID, p.Actor)
+	return s.Store.RemoveSecondFactor(ctx, p.UserID, p.SessionID, p.Actor)
 }
 
 // ShowSecondFactor lifts a pending session, against a code. A wrong one fails
@@ -124,7 +124,7 @@ func (s *Sessions) ShowSecondFactor(ctx context.Context, p tenancy.Principal, ad
 	if err := s.checkCode(ctx, a, code); err != nil {
 		return err
 	}
-	if err := s.Store.SessionShowedSecondFactor(ctx, p.SessionID); err != nil {
+	if err := s.Store.SessionShowedSecondFactor(ctx, p.SessionID, p.Actor); err != nil {
 		return err
 	}
 	return s.Store.SignInSucceeded(ctx, "", p.Name, address)
@@ -132,7 +132,7 @@ func (s *Sessions) ShowSecondFactor(ctx context.Context, p tenancy.Principal, ad
 
 // checkCode takes a TOTP or a recovery code, each of which works once.
 func (s *Sessions) checkCode(ctx context.Context, a tenancy.Account, code string) error {
-	code = strings.ToLower(strings.TrimSpace(code))
+	code = strings.ToLower(strings.NewReplacer(" ", "", "-", "").Replace(strings.TrimSpace(code)))
 	if code == "" {
 		return &tenancy.Error{
 			Code: tenancy.CodeUnauthenticated, Message: "The code of the second factor is needed too.",
@@ -141,7 +141,7 @@ func (s *Sessions) checkCode(ctx context.Context, a tenancy.Account, code string
 	}
 	var valid bool
 	var err error
-	if step, ok := s.totpStep(a.TOTPSecret, strings.ReplaceAll(code, " ", "")); ok {
+	if step, ok := s.totpStep(a.TOTPSecret, code); ok {
 		valid, err = s.Store.UseTOTPStep(ctx, a.ID, step)
 	} else {
 		valid, err = s.Store.UseRecoveryCode(ctx, a.ID, HashToken(code))

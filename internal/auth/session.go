@@ -2,6 +2,7 @@ package auth
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/tenantry/tenantry/internal/tenancy"
@@ -20,16 +21,16 @@ type SessionStore interface {
 	Account(ctx context.Context, id tenancy.UserID) (tenancy.Account, error)
 	UseTOTPStep(ctx context.Context, id tenancy.UserID, step int64) (fresh bool, err error)
 	UseRecoveryCode(ctx context.Context, id tenancy.UserID, hash []byte) (valid bool, err error)
-	OpenSession(ctx context.Context, u tenancy.User, hash []byte, sn tenancy.Session, replaced tenancy.SessionID) (tenancy.Session, error)
+	OpenSession(ctx context.Context, u tenancy.Account, hash []byte, sn tenancy.Session, replaced tenancy.SessionID) (tenancy.Session, error)
 	// SessionByToken fails with CodeUnauthenticated.
 	SessionByToken(ctx context.Context, hash []byte) (tenancy.Session, tenancy.User, error)
-	SessionShowedSecondFactor(ctx context.Context, id tenancy.SessionID) error
+	SessionShowedSecondFactor(ctx context.Context, id tenancy.SessionID, actor tenancy.Actor) error
 	EndSession(ctx context.Context, id tenancy.SessionID, owner tenancy.UserID, actor tenancy.Actor) error
 	UserFromProvider(ctx context.Context, id tenancy.ExternalIdentity) (tenancy.User, error)
 	SetPassword(ctx context.Context, id tenancy.UserID, hash string, except tenancy.SessionID, actor tenancy.Actor) error
 	BeginSecondFactor(ctx context.Context, id tenancy.UserID, secret string) error
 	ConfirmSecondFactor(ctx context.Context, id tenancy.UserID, secret string, step int64, codes [][]byte, session tenancy.SessionID, actor tenancy.Actor) error
-	RemoveSecondFactor(ctx context.Context, id tenancy.UserID, actor tenancy.Actor) error
+	RemoveSecondFactor(ctx context.Context, id tenancy.UserID, session tenancy.SessionID, actor tenancy.Actor) error
 }
 
 // Sessions signs platform users in and out, and knows them by their session.
@@ -69,7 +70,14 @@ func (s *Sessions) SignIn(ctx context.Context, in tenancy.SignIn) (tenancy.Signe
 			return tenancy.SignedIn{}, err
 		}
 	}
-	return s.open(ctx, a.User, in, a.SecondFactor)
+	signed, err := s.open(ctx, a, in, tenancy.Session{SecondFactor: a.SecondFactor})
+	if err != nil {
+		return signed, err
+	}
+	// To forget the attempts before is a favour: without it the person is signed in
+	// all the same.
+	_ = s.Store.SignInSucceeded(ctx, "", in.Email, in.Address)
+	return signed, nil
 }
 
 // SignInExternal opens a session for whom an OpenID Connect provider vouches.
@@ -79,11 +87,14 @@ func (s *Sessions) SignInExternal(ctx context.Context, id tenancy.ExternalIdenti
 	if err != nil {
 		return tenancy.SignedIn{}, err
 	}
-	in.Email = u.Email
-	return s.open(ctx, u, in, secondFactor)
+	at := id.AuthenticatedAt
+	if at.IsZero() {
+		at = time.Unix(0, 0) // the provider does not say: long ago
+	}
+	return s.open(ctx, tenancy.Account{User: u}, in, tenancy.Session{SecondFactor: secondFactor, AuthenticatedAt: at})
 }
 
-func (s *Sessions) open(ctx context.Context, u tenancy.User, in tenancy.SignIn, secondFactor bool) (tenancy.SignedIn, error) {
+func (s *Sessions) open(ctx context.Context, a tenancy.Account, in tenancy.SignIn, sn tenancy.Session) (tenancy.SignedIn, error) {
 	var replaced tenancy.SessionID
 	if in.Token != "" {
 		if before, _, err := s.Store.SessionByToken(ctx, HashToken(in.Token)); err == nil {
@@ -91,13 +102,12 @@ func (s *Sessions) open(ctx context.Context, u tenancy.User, in tenancy.SignIn, 
 		}
 	}
 	token := NewToken()
-	sn, err := s.Store.OpenSession(ctx, u, HashToken(token), tenancy.Session{
-		SecondFactor: secondFactor, Address: in.Address, UserAgent: clip(in.UserAgent, 300),
-	}, replaced)
+	sn.Address, sn.UserAgent = in.Address, clip(in.UserAgent, 300)
+	sn, err := s.Store.OpenSession(ctx, a, HashToken(token), sn, replaced)
 	if err != nil {
 		return tenancy.SignedIn{}, err
 	}
-	return tenancy.SignedIn{Session: sn, User: u, Token: token}, s.Store.SignInSucceeded(ctx, "", in.Email, in.Address)
+	return tenancy.SignedIn{Session: sn, User: a.User, Token: token}, nil
 }
 
 // begin counts an attempt on an account and refuses it after too many.
@@ -185,8 +195,5 @@ func faultAt(pointer, detail string) *tenancy.Error {
 }
 
 func clip(s string, most int) string {
-	if len(s) > most {
-		return s[:most]
-	}
-	return s
+	return strings.ToValidUTF8(strings.ReplaceAll(s[:min(len(s), most)], "\x00", ""), "")
 }

@@ -158,6 +158,9 @@ func (c *Config) check() []error {
 		fault("PUBLIC_URL", "must begin with https://: over plain http a session can be taken by whoever listens")
 	}
 	checkURL("OIDC_ISSUER", c.OIDCIssuer, "http", "https")
+	if u, err := url.Parse(c.OIDCIssuer); err == nil && u.Scheme == "http" && !loopback(u.Hostname()) {
+		fault("OIDC_ISSUER", "must begin with https://: over plain http anybody on the way can be anybody")
+	}
 	if c.OIDCIssuer != "" && (c.OIDCClientID == "" || c.OIDCClientSecret == "") {
 		fault("OIDC_ISSUER", "needs OIDC_CLIENT_ID and OIDC_CLIENT_SECRET")
 	}

@@ -101,7 +101,7 @@ func (s *server) confirmSecondFactor(c *gin.Context) error {
 	}
 	codes, err := s.Sessions.ConfirmSecondFactor(c.Request.Context(), exchangeOf(c).principal, c.ClientIP(), req.Code)
 	if err != nil {
-		return err
+		return s.refuseCode(c, err)
 	}
 	return writeJSON(c, http.StatusOK, recoveryCodesJSON{codes})
 }
@@ -131,10 +131,18 @@ func (s *server) showSecondFactor(c *gin.Context) error {
 		return err
 	}
 	if err := s.Sessions.ShowSecondFactor(c.Request.Context(), exchangeOf(c).principal, c.ClientIP(), req.Code); err != nil {
-		return err
+		return s.refuseCode(c, err)
 	}
 	c.Status(http.StatusNoContent)
 	return nil
+}
+
+// refuseCode audits a wrong code of the second factor.
+func (s *server) refuseCode(c *gin.Context, err error) error {
+	if tenancy.CodeOf(err) == tenancy.CodeUnauthenticated {
+		return s.refuse(c, tenancy.AsError(err))
+	}
+	return err
 }
 
 // endAccountSession serves DELETE /platform/account/sessions/{sessionId}.

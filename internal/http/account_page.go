@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"html/template"
 	"net/http"
+	"net/url"
 
 	"github.com/gin-gonic/gin"
 
@@ -91,6 +92,7 @@ func (s *server) renderSecondFactor(c *gin.Context, status int, faults *console.
 	}
 	page := console.SecondFactorPage{
 		Frame: s.frame(c, "", "Second factor"), SetUp: account.SecondFactor, RecoveryCodes: codes, Faults: faults,
+		Next: localPath(c.Request.FormValue("next")),
 	}
 	if !account.SecondFactor {
 		e, begun, err := s.Sessions.PendingSecondFactor(c.Request.Context(), p)
@@ -109,7 +111,7 @@ func (s *server) beginSecondFactorFromPage(c *gin.Context) error {
 	if _, err := s.Sessions.BeginSecondFactor(c.Request.Context(), exchangeOf(c).principal); err != nil {
 		return err
 	}
-	return redirect(c, secondFactorPath)
+	return redirect(c, secondFactorPath+"?next="+url.QueryEscape(localPath(c.Request.FormValue("next"))))
 }
 
 func (s *server) confirmSecondFactorFromPage(c *gin.Context) error {
@@ -119,7 +121,7 @@ func (s *server) confirmSecondFactorFromPage(c *gin.Context) error {
 	}
 	codes, err := s.Sessions.ConfirmSecondFactor(c.Request.Context(), exchangeOf(c).principal, c.ClientIP(), values.Get("code"))
 	if err != nil {
-		return s.secondFactorFaults(c, err)
+		return s.secondFactorFaults(c, s.refuseCode(c, err))
 	}
 	exchangeOf(c).principal.Pending = false
 	return s.renderSecondFactor(c, http.StatusOK, nil, codes)
@@ -131,9 +133,9 @@ func (s *server) showSecondFactorFromPage(c *gin.Context) error {
 		return err
 	}
 	if err := s.Sessions.ShowSecondFactor(c.Request.Context(), exchangeOf(c).principal, c.ClientIP(), values.Get("code")); err != nil {
-		return s.secondFactorFaults(c, err)
+		return s.secondFactorFaults(c, s.refuseCode(c, err))
 	}
-	return redirect(c, homePath)
+	return redirect(c, localPath(values.Get("next")))
 }
 
 func (s *server) secondFactorFaults(c *gin.Context, err error) error {

@@ -22,9 +22,9 @@ const anonymous = "anonymous"
 const auditTimeout = 5 * time.Second
 
 // errSignInAgain asks a person who is signed in to show once more who they are,
-// before something that cannot be undone.
+// before something that cannot be undone or outlives the session.
 var errSignInAgain = &tenancy.Error{
-	Code: tenancy.CodeForbidden, Message: "Sign in again first: what this does cannot be undone.",
+	Code: tenancy.CodeForbidden, Message: "Sign in again first: this is for those who signed in just now.",
 	Fields: []tenancy.FieldError{{Code: "sign_in_again", Detail: "The sign-in must be a fresh one."}},
 }
 
@@ -53,13 +53,13 @@ func (s *server) authorize(c *gin.Context, r route) error {
 	exchangeOf(c).principal = p
 	switch {
 	case p.Pending && r.needs&pending == 0:
-		return errSecondFactorPending
+		return s.refuse(c, errSecondFactorPending)
 	case !slices.Contains(r.roles, p.Role):
 		return s.refuse(c, tenancy.Errorf(tenancy.CodeForbidden, "The role %s may not do this.", p.Role))
 	case r.needs&session != 0 && p.SessionID == "":
 		return s.refuse(c, tenancy.Errorf(tenancy.CodeForbidden, "This is for people who are signed in, not for API tokens."))
 	case r.needs&fresh != 0 && p.SessionID != "" && !s.Sessions.Fresh(p):
-		return errSignInAgain
+		return s.refuse(c, errSignInAgain)
 	}
 	return nil
 }

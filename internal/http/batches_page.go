@@ -87,7 +87,7 @@ func readUpload(c *gin.Context) (string, error) {
 	}
 	defer c.Request.MultipartForm.RemoveAll() //nolint:errcheck // it is all in memory
 	if text := c.Request.FormValue("text"); text != "" {
-		return text, nil
+		return lines(text), nil
 	}
 	part, _, err := c.Request.FormFile("file")
 	if err != nil {
@@ -103,7 +103,13 @@ func readUpload(c *gin.Context) (string, error) {
 	case len(data) == 0:
 		return "", missingFile()
 	}
-	return string(data), nil
+	return lines(string(data)), nil
+}
+
+// lines ends lines as one character, as a text area would on the way back: the
+// lines are counted alike at both steps.
+func lines(text string) string {
+	return strings.ReplaceAll(strings.ReplaceAll(text, "\r\n", "\n"), "\r", "\n")
 }
 
 func missingFile() error {
@@ -146,8 +152,13 @@ func (s *server) retryBatchFromPage(c *gin.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := s.Batches.RetryBatch(c.Request.Context(), id, actor(c)); err != nil {
+	b, err := s.Batches.RetryBatch(c.Request.Context(), id, actor(c))
+	if err != nil {
 		return err
 	}
-	return redirectWith(c, "/platform/tenant-batches/"+id.String(), console.NoticeJobRetried)
+	notice := console.NoticeSomeJobsRetried
+	if b.FinishedAt != nil {
+		notice = console.NoticeNoJobsRetried
+	}
+	return redirectWith(c, "/platform/tenant-batches/"+id.String(), notice)
 }

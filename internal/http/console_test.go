@@ -278,6 +278,40 @@ func TestFreshSignIn(t *testing.T) {
 	a.do(t, "admin", "DELETE", "/platform/tenants/acme", `{"purge":true,"confirm":"acme"}`).wantStatus(202)
 }
 
+// A form that cannot be read does nothing: it is not taken for an empty one.
+func TestBrokenForms(t *testing.T) {
+	t.Parallel()
+	a := setup(t)
+	for body, status := range map[string]int{
+		"slug=acme&pad=" + strings.Repeat("x", maxForm): http.StatusRequestEntityTooLarge,
+		"slug=acme&errorCode=%zz":                       http.StatusUnprocessableEntity,
+	} {
+		r := httptest.NewRequest(http.MethodPost, "/platform/job-retries", strings.NewReader(body))
+		r.Header.Set("Accept", "text/html")
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		authenticate(r, "session-admin")
+		w := httptest.NewRecorder()
+		a.handler.ServeHTTP(w, r)
+		if w.Code != status {
+			t.Errorf("%.30q is answered with %d", body, w.Code)
+		}
+	}
+	a.wantCalls(t)
+}
+
+// While one types, the end of the session must not take the form away.
+func TestTypingAfterTheSessionEnded(t *testing.T) {
+	t.Parallel()
+	w := setup(t).page(t, "session-gone", "/platform/slugs?slug=acme", nil, "HX-Request", "true")
+	if w.Code != 200 || w.Header().Get("HX-Refresh") != "" || !strings.Contains(w.Body.String(), "Your session has ended") {
+		t.Errorf("%d %v %s", w.Code, w.Header(), w.Body)
+	}
+	w = setup(t).page(t, "session-gone", "/platform/tenants", nil, "HX-Request", "true")
+	if w.Code != 401 || w.Header().Get("HX-Refresh") != "true" {
+		t.Errorf("%d %v", w.Code, w.Header())
+	}
+}
+
 func TestCSV(t *testing.T) {
 	t.Parallel()
 	a := setup(t)

@@ -14,7 +14,7 @@ import (
 // OIDC signs people in through an OpenID Connect provider.
 type OIDC interface {
 	// Begin returns where to send the person.
-	Begin(ctx context.Context) (string, tenancy.SignInFlow, error)
+	Begin(ctx context.Context, fresh bool) (string, tenancy.SignInFlow, error)
 	// Finish fails with CodeUnauthenticated and CodeForbidden.
 	Finish(ctx context.Context, f tenancy.SignInFlow, state, code string) (id tenancy.ExternalIdentity, secondFactor bool, err error)
 }
@@ -42,7 +42,7 @@ func (s *server) beginOIDC(c *gin.Context) error {
 	if s.OIDC == nil {
 		return tenancy.Errorf(tenancy.CodeNotFound, "No identity provider is configured (OIDC_ISSUER).")
 	}
-	to, flow, err := s.OIDC.Begin(c.Request.Context())
+	to, flow, err := s.OIDC.Begin(c.Request.Context(), c.Query("fresh") != "")
 	if err != nil {
 		return err
 	}

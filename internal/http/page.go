@@ -2,6 +2,7 @@ package http
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"maps"
 	"net/http"
@@ -133,11 +134,34 @@ const homePath = "/platform/tenants"
 
 // form reads a form's body, or fails with CodeInvalidRequest.
 func form(c *gin.Context) (url.Values, error) {
-	c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxForm)
-	if err := c.Request.ParseForm(); err != nil {
+	err, _ := c.Request.Context().Value(formFault{}).(error) // net/http forgets it
+	if err == nil {
+		c.Request.Body = http.MaxBytesReader(c.Writer, c.Request.Body, maxForm)
+		err = c.Request.ParseForm()
+	}
+	if beyond, ok := errors.AsType[*http.MaxBytesError](err); ok {
+		return nil, tooLarge(beyond)
+	}
+	if err != nil {
 		return nil, tenancy.Errorf(tenancy.CodeInvalidRequest, "The form cannot be read.")
 	}
 	return c.Request.PostForm, nil
+}
+
+// formFault is the key of what formMethod found wrong with a form.
+type formFault struct{}
+
+// formPage is the page a request belongs to: itself, or the one whose form it
+// sends.
+func formPage(c *gin.Context) string {
+	path := c.Request.URL.Path
+	if c.Request.Method == http.MethodGet || c.Request.Method == http.MethodHead {
+		return localPath(c.Request.URL.RequestURI())
+	}
+	for _, action := range []string{"/retry", "/cancel", "/readmission", "/invitation", "/password", "/second-factor", "/confirmation"} {
+		path = strings.TrimSuffix(path, action)
+	}
+	return localPath(path)
 }
 
 // writePageError answers with err as a page.
@@ -148,10 +172,10 @@ func (s *server) writePageError(c *gin.Context, err error) {
 		s.askToSignIn(c)
 		return
 	case errors.Is(err, errSignInAgain):
-		s.renderSignIn(c, http.StatusForbidden, signInForm{email: who.Name, fresh: true, next: homePath, kept: keptForm(c)}, nil)
+		s.renderSignIn(c, http.StatusForbidden, signInForm{email: who.Name, fresh: true, next: formPage(c), kept: keptForm(c)}, nil)
 		return
 	case errors.Is(err, errSecondFactorPending):
-		_ = redirect(c, sessionPath+"/second-factor")
+		_ = redirect(c, secondFactorPath+"?next="+url.QueryEscape(formPage(c)))
 		return
 	}
 	p := s.problemOf(c, err)
@@ -183,6 +207,11 @@ func (s *server) answerError(c *gin.Context, err error) {
 func (s *server) askToSignIn(c *gin.Context) {
 	next := c.Request.URL.RequestURI()
 	switch {
+	case isFragment(c) && c.FullPath() == slugsPath:
+		// The page around holds a form half filled in: it is not reloaded.
+		_ = s.render(c, http.StatusOK, console.SlugPage{Frame: s.frame(c, "Tenants", "New tenant"), Preview: console.SlugPreview{
+			Slug: c.Query("slug"), Fault: "Your session has ended. Go on: you are asked to sign in, and what you typed is kept.",
+		}}, "slug-preview")
 	case isFragment(c):
 		c.Header("HX-Refresh", "true")
 		c.Status(http.StatusUnauthorized)
@@ -190,7 +219,7 @@ func (s *server) askToSignIn(c *gin.Context) {
 	case c.Request.Method == http.MethodGet || c.Request.Method == http.MethodHead:
 		_ = redirect(c, sessionPath+"?next="+url.QueryEscape(next))
 	default:
-		s.renderSignIn(c, http.StatusUnauthorized, signInForm{kept: keptForm(c)}, nil)
+		s.renderSignIn(c, http.StatusUnauthorized, signInForm{next: formPage(c), kept: keptForm(c)}, nil)
 	}
 }
 
@@ -200,10 +229,10 @@ func formMethod(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method == http.MethodPost && strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
 			r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-			if err := r.ParseForm(); err == nil {
-				if m := r.PostForm.Get("_method"); m == http.MethodPatch || m == http.MethodDelete {
-					r.Method = m
-				}
+			if err := r.ParseForm(); err != nil {
+				r = r.WithContext(context.WithValue(r.Context(), formFault{}, err))
+			} else if m := r.PostForm.Get("_method"); m == http.MethodPatch || m == http.MethodDelete {
+				r.Method = m
 			}
 		}
 		next.ServeHTTP(w, r)

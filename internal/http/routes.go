@@ -52,8 +52,8 @@ func (s *server) routes() []route {
 
 		{"GET", "/platform/account", everyone, s.getAccount, s.accountPage, session},
 		{"POST", "/platform/account/password", everyone, s.changePassword, s.changePasswordFromPage, session},
-		{"POST", "/platform/account/second-factor", everyone, s.beginSecondFactor, s.beginSecondFactorFromPage, pending | session},
-		{"POST", "/platform/account/second-factor/confirmation", everyone, s.confirmSecondFactor, s.confirmSecondFactorFromPage, pending | session},
+		{"POST", "/platform/account/second-factor", everyone, s.beginSecondFactor, s.beginSecondFactorFromPage, pending | session | fresh},
+		{"POST", "/platform/account/second-factor/confirmation", everyone, s.confirmSecondFactor, s.confirmSecondFactorFromPage, pending | session | fresh},
 		{"DELETE", "/platform/account/second-factor", everyone, s.removeSecondFactor, s.removeSecondFactorFromPage, session},
 		{"DELETE", "/platform/account/sessions/:sessionId", everyone, s.endAccountSession, s.endAccountSessionFromPage, session},
 
@@ -65,7 +65,7 @@ func (s *server) routes() []route {
 		{"POST", "/platform/tenants/:slug/readmission", admin, s.readmitTenant, s.readmitTenantFromPage, 0},
 		{"POST", "/platform/tenants/:slug/invitation", support, s.sendInvitation, s.sendInvitationFromPage, 0},
 		{"GET", "/platform/tenants/:slug/invitation", support, s.getInvitation, nil, 0},
-		{"GET", "/platform/slugs", everyone, s.getSlug, s.slugPreview, 0},
+		{"GET", slugsPath, everyone, s.getSlug, s.slugPreview, 0},
 
 		{"POST", "/platform/tenant-batches", admin, s.createBatch, s.createBatchFromPage, 0},
 		{"GET", "/platform/tenant-batches", everyone, s.listBatches, s.batchesPage, 0},
@@ -87,7 +87,7 @@ func (s *server) routes() []route {
 
 		// Everyone has tokens of their own; an admin sees and revokes all.
 		{"GET", "/platform/api-tokens", everyone, s.listTokens, s.tokensPage, 0},
-		{"POST", "/platform/api-tokens", everyone, s.createToken, s.createTokenFromPage, 0},
+		{"POST", "/platform/api-tokens", everyone, s.createToken, s.createTokenFromPage, fresh},
 		{"DELETE", "/platform/api-tokens/:tokenId", everyone, s.revokeToken, s.revokeTokenFromPage, 0},
 
 		{"GET", "/healthz", open, s.healthz, nil, 0},

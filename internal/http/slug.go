@@ -10,6 +10,8 @@ import (
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
+const slugsPath = "/platform/slugs"
+
 type slugJSON struct {
 	Slug      string `json:"slug"`
 	Available bool   `json:"available"`

@@ -648,5 +648,5 @@ func TestTenantSiteForPrograms(t *testing.T) {
 	send("POST", "/first-sign-in", `{"token":"`+siteTokens["first"]+`","password":"`+sitePassword+`"}`).wantProblem(404, tenancy.CodeNotFound)
 	s.send("PUT", "/sign-in", "").wantStatus(405).wantText("not allowed here")
 	s.send("POST", "/sign-in", "<x/>", "Content-Type", "text/xml").wantStatus(415)
-	s.send("POST", "/sign-in", "email="+strings.Repeat("x", maxForm)).wantStatus(422)
+	s.send("POST", "/sign-in", "email="+strings.Repeat("x", maxForm)).wantStatus(413)
 }

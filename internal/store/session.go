@@ -18,10 +18,15 @@ const (
 )
 
 // OpenSession records a session by its token's hash. replaced, the session the
-// browser had before, ends; it may be empty. It fails with CodeUnauthenticated
-// if the user is disabled or has another role by now.
-func (s *Store) OpenSession(ctx context.Context, u tenancy.User, hash []byte, sn tenancy.Session, replaced tenancy.SessionID) (tenancy.Session, error) {
+// browser had before, ends; it may be empty. A zero AuthenticatedAt is now. It
+// fails with CodeUnauthenticated if the user is disabled, or has another role or,
+// unless the account's is empty, another password by now.
+func (s *Store) OpenSession(ctx context.Context, u tenancy.Account, hash []byte, sn tenancy.Session, replaced tenancy.SessionID) (tenancy.Session, error) {
 	sn.ID, sn.UserID = tenancy.SessionID(newID()), u.ID
+	var authenticatedAt *time.Time
+	if !sn.AuthenticatedAt.IsZero() {
+		authenticatedAt = &sn.AuthenticatedAt
+	}
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
 		if replaced != "" {
 			if _, err := tx.Exec(ctx, `DELETE FROM identity.platform_session WHERE session_id = $1`, replaced); err != nil {
@@ -29,11 +34,12 @@ func (s *Store) OpenSession(ctx context.Context, u tenancy.User, hash []byte, sn
 			}
 		}
 		err := tx.QueryRow(ctx, `
-			INSERT INTO identity.platform_session (session_id, token_hash, platform_user_id, role, second_factor, address, user_agent, expires_at)
-			SELECT $1, $2, platform_user_id, role, $4, $5, $6, now() + $7::interval
-			FROM identity.platform_user WHERE platform_user_id = $3 AND is_active AND role = $8 FOR KEY SHARE
+			INSERT INTO identity.platform_session (session_id, token_hash, platform_user_id, role, second_factor, address, user_agent, expires_at, authenticated_at)
+			SELECT $1, $2, platform_user_id, role, $4, $5, $6, now() + $7::interval, coalesce($9, now())
+			FROM identity.platform_user
+			WHERE platform_user_id = $3 AND is_active AND role = $8 AND ($10 = '' OR password_hash = $10) FOR SHARE
 			RETURNING created_at, authenticated_at, last_seen_at, expires_at`,
-			sn.ID, hash, u.ID, sn.SecondFactor, sn.Address, sn.UserAgent, sessionLife, u.Role).
+			sn.ID, hash, u.ID, sn.SecondFactor, sn.Address, sn.UserAgent, sessionLife, u.Role, authenticatedAt, u.PasswordHash).
 			Scan(&sn.CreatedAt, &sn.AuthenticatedAt, &sn.LastSeenAt, &sn.ExpiresAt)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return tenancy.Errorf(tenancy.CodeUnauthenticated, "The account was changed at this moment.")
@@ -81,9 +87,19 @@ func (s *Store) SessionByToken(ctx context.Context, hash []byte) (tenancy.Sessio
 }
 
 // SessionShowedSecondFactor marks a session whose person showed the second factor
-// after they had signed in.
-func (s *Store) SessionShowedSecondFactor(ctx context.Context, id tenancy.SessionID) error {
-	return s.inTx(ctx, func(tx pgx.Tx) error { return markSecondFactor(ctx, tx, id) })
+// after they had signed in, and proved who they are once more with it.
+func (s *Store) SessionShowedSecondFactor(ctx context.Context, id tenancy.SessionID, actor tenancy.Actor) error {
+	return s.inTx(ctx, func(tx pgx.Tx) error {
+		if err := markSecondFactor(ctx, tx, id); err != nil {
+			return err
+		}
+		if _, err := tx.Exec(ctx, `UPDATE identity.platform_session SET authenticated_at = now() WHERE session_id = $1`, id); err != nil {
+			return err
+		}
+		return appendAudit(ctx, tx, tenancy.AuditEvent{
+			Type: tenancy.EventSecondFactorShown, Actor: actor, Details: map[string]any{"sessionId": id},
+		})
+	})
 }
 
 func markSecondFactor(ctx context.Context, tx pgx.Tx, id tenancy.SessionID) error {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/jackc/pgx/v5"
 
@@ -14,13 +15,16 @@ import (
 
 // How many attempts to sign in go unhindered, and what comes then: a wait that
 // doubles from signInFirstWait to signInLastWait. After signInForget without an
-// attempt all is forgotten. An office behind one address has many people.
+// attempt all is forgotten. What counts first is an account from one address, so
+// that a stranger elsewhere does not keep its owner out; an office behind one
+// address has many people.
 const (
-	accountAttempts = 5
-	addressAttempts = 50
-	signInFirstWait = 30 * time.Second
-	signInLastWait  = 15 * time.Minute
-	signInForget    = 30 * time.Minute
+	accountAddressAttempts = 5
+	accountAttempts        = 30
+	addressAttempts        = 50
+	signInFirstWait        = 30 * time.Second
+	signInLastWait         = 15 * time.Minute
+	signInForget           = 30 * time.Minute
 )
 
 // BeginSignIn counts an attempt to sign in as account from address, before it is
@@ -29,11 +33,16 @@ const (
 // difference. scope is empty for the platform, else the tenant's id.
 func (s *Store) BeginSignIn(ctx context.Context, scope, account, address string) (wait time.Duration, err error) {
 	err = s.inTx(ctx, func(tx pgx.Tx) error {
-		// Always in this order: two attempts never wait for each other in a circle.
+		// Always in this order, so that two attempts never wait for each other in a
+		// circle; what is refused counts no further.
 		for _, a := range []struct {
 			kind, subject string
 			allowed       int
-		}{{"account", account, accountAttempts}, {"address", address, addressAttempts}} {
+		}{
+			{"address", address, addressAttempts},
+			{"account_address", pair(account, address), accountAddressAttempts},
+			{"account", account, accountAttempts},
+		} {
 			tag, err := tx.Exec(ctx, `
 				INSERT INTO identity.sign_in_attempt AS a (scope, kind, subject, attempts, last_at, blocked_until)
 				VALUES ($1, $2, $3, 1, now(), now())
@@ -47,15 +56,17 @@ func (s *Store) BeginSignIn(ctx context.Context, scope, account, address string)
 			if err != nil {
 				return err
 			}
-			if tag.RowsAffected() == 0 {
-				var left time.Duration
-				if err := tx.QueryRow(ctx, `
-					SELECT blocked_until - now() FROM identity.sign_in_attempt WHERE scope = $1 AND kind = $2 AND subject = $3`,
-					scope, a.kind, subject(a.subject)).Scan(&left); err != nil {
-					return err
-				}
-				wait = max(wait, left, time.Second)
+			if tag.RowsAffected() > 0 {
+				continue
 			}
+			var left time.Duration
+			if err := tx.QueryRow(ctx, `
+				SELECT blocked_until - now() FROM identity.sign_in_attempt WHERE scope = $1 AND kind = $2 AND subject = $3`,
+				scope, a.kind, subject(a.subject)).Scan(&left); err != nil {
+				return err
+			}
+			wait = max(left, time.Second)
+			return nil
 		}
 		return nil
 	})
@@ -63,17 +74,18 @@ func (s *Store) BeginSignIn(ctx context.Context, scope, account, address string)
 }
 
 // SignInSucceeded forgets the attempts on the account, and takes this one off
-// those of the address.
+// those of the address. Only an attempt that BeginSignIn counted may end so.
 func (s *Store) SignInSucceeded(ctx context.Context, scope, account, address string) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
 		if _, err := tx.Exec(ctx, `
-			DELETE FROM identity.sign_in_attempt WHERE scope = $1 AND kind = 'account' AND subject = $2`,
-			scope, subject(account)); err != nil {
+			UPDATE identity.sign_in_attempt SET attempts = greatest(attempts - 1, 0), blocked_until = now()
+			WHERE scope = $1 AND kind = 'address' AND subject = $2`, scope, subject(address)); err != nil {
 			return err
 		}
 		_, err := tx.Exec(ctx, `
-			UPDATE identity.sign_in_attempt SET attempts = greatest(attempts - 1, 0), blocked_until = now()
-			WHERE scope = $1 AND kind = 'address' AND subject = $2`, scope, subject(address))
+			DELETE FROM identity.sign_in_attempt
+			WHERE scope = $1 AND (kind = 'account_address' AND subject = $2 OR kind = 'account' AND subject = $3)`,
+			scope, subject(pair(account, address)), subject(account))
 		return err
 	})
 }
@@ -93,9 +105,13 @@ func (s *Store) ForgetSignIns(ctx context.Context) error {
 }
 
 func subject(typed string) []byte {
-	sum := sha256.Sum256([]byte(strings.ToLower(strings.TrimSpace(typed))))
+	sum := sha256.Sum256([]byte(normal(typed)))
 	return sum[:]
 }
+
+func pair(account, address string) string { return normal(account) + "\n" + address }
+
+func normal(typed string) string { return strings.ToLower(strings.TrimSpace(typed)) }
 
 const selectAccount = `
 	SELECT platform_user_id, email, display_name, role, is_active, totp_confirmed_at IS NOT NULL, created_at,
@@ -114,6 +130,9 @@ func account(ctx context.Context, db execer, where string, args ...any) (tenancy
 
 // AccountByEmail returns an account, or CodeNotFound.
 func (s *Store) AccountByEmail(ctx context.Context, email string) (tenancy.Account, error) {
+	if !utf8.ValidString(email) || strings.ContainsRune(email, 0) {
+		return tenancy.Account{}, tenancy.Errorf(tenancy.CodeNotFound, "There is no such platform user.") // Postgres takes no such text
+	}
 	return account(ctx, s.pool, `WHERE lower(email) = lower($1)`, email)
 }
 
@@ -182,10 +201,14 @@ func (s *Store) ConfirmSecondFactor(ctx context.Context, id tenancy.UserID, secr
 	})
 }
 
-// RemoveSecondFactor takes a TOTP and its recovery codes away.
-func (s *Store) RemoveSecondFactor(ctx context.Context, id tenancy.UserID, actor tenancy.Actor) error {
+// RemoveSecondFactor takes a TOTP and its recovery codes away, and ends the
+// user's sessions but this one: what waits for the factor must not go on without.
+func (s *Store) RemoveSecondFactor(ctx context.Context, id tenancy.UserID, session tenancy.SessionID, actor tenancy.Actor) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
 		if err := forgetSecondFactor(ctx, tx, id); err != nil {
+			return err
+		}
+		if _, err := endSessions(ctx, tx, id, session); err != nil {
 			return err
 		}
 		return appendAudit(ctx, tx, tenancy.AuditEvent{

@@ -32,6 +32,7 @@ const (
 	EventSignedOut              EventType = "SIGNED_OUT"
 	EventPasswordChanged        EventType = "PASSWORD_CHANGED"
 	EventSecondFactorSet        EventType = "SECOND_FACTOR_SET"
+	EventSecondFactorShown      EventType = "SECOND_FACTOR_SHOWN"
 	EventSecondFactorRemoved    EventType = "SECOND_FACTOR_REMOVED"
 	EventUserCreated            EventType = "PLATFORM_USER_CREATED"
 	EventUserChanged            EventType = "PLATFORM_USER_CHANGED"
@@ -48,7 +49,7 @@ func EventTypes() []EventType {
 		EventStatusChanged, EventInvitationRequested, EventInvitationSent, EventInvitationFailed,
 		EventPasswordResetRequested, EventDBServerAdded, EventDBServerUpdated, EventAPITokenCreated,
 		EventAPITokenRevoked, EventAccessDenied, EventSignedIn, EventSignedOut, EventPasswordChanged,
-		EventSecondFactorSet, EventSecondFactorRemoved, EventUserCreated, EventUserChanged,
+		EventSecondFactorSet, EventSecondFactorShown, EventSecondFactorRemoved, EventUserCreated, EventUserChanged,
 		EventBootstrapUserCreated, EventBatchSubmitted,
 	}
 }

@@ -21,7 +21,11 @@ type SignedIn struct {
 
 // SignInFlow is one person's way to an OpenID Connect provider and back. It
 // stays in their browser; no part of it is of use without the others.
-type SignInFlow struct{ State, Nonce, Verifier string }
+type SignInFlow struct {
+	State, Nonce, Verifier string
+	// Fresh asks the provider to have the person prove who they are once more.
+	Fresh bool
+}
 
 // Enrolment is a second factor that does not count until a code confirms it.
 type Enrolment struct {

@@ -71,6 +71,9 @@ type ExternalIdentity struct {
 	EmailVerified bool
 	DisplayName   string
 	Role          Role
+	// AuthenticatedAt is when the person last proved to the provider who they are,
+	// zero if it does not say.
+	AuthenticatedAt time.Time
 }
 
 // Actor is who caused something: a platform user, or, with an empty UserID, a

@@ -35,12 +35,13 @@ CREATE TABLE identity.platform_session (
 CREATE INDEX platform_session_user ON identity.platform_session (platform_user_id);
 CREATE INDEX platform_session_age ON identity.platform_session (expires_at);
 
--- Attempts to sign in, by account and by address, whether or not the account
--- exists. The subject is hashed: it is whatever somebody typed.
+-- Attempts to sign in: on an account from an address, on an account from
+-- anywhere, and from an address, whether or not the account exists. The subject
+-- is hashed: it is whatever somebody typed.
 CREATE TABLE identity.sign_in_attempt (
     -- '' for the platform, else the tenant
     scope         text NOT NULL,
-    kind          text NOT NULL CHECK (kind IN ('account', 'address')),
+    kind          text NOT NULL CHECK (kind IN ('account', 'account_address', 'address')),
     subject       bytea NOT NULL,
     attempts      integer NOT NULL,
     last_at       timestamptz NOT NULL,

@@ -61,7 +61,9 @@ type SecondFactorPage struct {
 	Enrolment *Enrolment
 	// RecoveryCodes are shown once, when it counts.
 	RecoveryCodes []string
-	Faults        *Faults
+	// Next is where the person was going.
+	Next   string
+	Faults *Faults
 }
 
 func (SecondFactorPage) template() string { return "second_factor" }
