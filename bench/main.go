@@ -21,7 +21,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := error(nil)
+	var err error
 	if len(os.Args) == 4 && os.Args[1] == "bare-handler" {
 		err = bareHandler(ctx, os.Args[2], os.Args[3])
 	} else {

@@ -78,11 +78,11 @@ func measurePoll(ctx context.Context, p *plane) ([]result, error) {
 	}
 	read := func(ctx context.Context) error { return getBare(ctx, bare) }
 	etag := ""
-	whole := func(ctx context.Context) error { _, _, err := p.poll(ctx, id, ""); return err }
-	if _, etag, err = p.poll(ctx, id, ""); err != nil {
+	whole := func(ctx context.Context) error { _, err := p.poll(ctx, id, ""); return err }
+	if etag, err = p.poll(ctx, id, ""); err != nil {
 		return nil, err
 	}
-	unchanged := func(ctx context.Context) error { _, _, err := p.poll(ctx, id, etag); return err }
+	unchanged := func(ctx context.Context) error { _, err := p.poll(ctx, id, etag); return err }
 	rates, err := interleaved(ctx, read, unchanged, whole)
 	if err != nil {
 		return nil, err
@@ -189,10 +189,10 @@ func (p *plane) submit(ctx context.Context, slug string, dryRun bool) (jobID str
 }
 
 // poll asks for a job as the console's drawer does: with the version it has.
-func (p *plane) poll(ctx context.Context, id, have string) (body []byte, etag string, err error) {
+func (p *plane) poll(ctx context.Context, id, have string) (etag string, err error) {
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, p.Console+"/platform/jobs/"+id, nil)
 	if err != nil {
-		return nil, "", err
+		return "", err
 	}
 	req.Header.Set("Authorization", "Bearer "+p.Users[0].APIToken)
 	want := http.StatusOK
@@ -202,14 +202,14 @@ func (p *plane) poll(ctx context.Context, id, have string) (body []byte, etag st
 	}
 	resp, err := client.Do(req)
 	if err != nil {
-		return nil, "", err
+		return "", err
 	}
 	defer resp.Body.Close()
-	body, err = io.ReadAll(resp.Body)
+	body, err := io.ReadAll(resp.Body)
 	if err == nil && resp.StatusCode != want {
 		err = fmt.Errorf("a poll gave %d: %s", resp.StatusCode, body)
 	}
-	return body, resp.Header.Get("ETag"), err
+	return resp.Header.Get("ETag"), err
 }
 
 var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 16}}
