@@ -269,7 +269,7 @@ func (x *tenant) putDatabase(t *testing.T, server string, owner tenancy.Ownershi
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := x.databases.EnsureDatabase(t.Context(), s, x.slug, owner, appURL); err != nil {
+	if _, err := x.databases.EnsureDatabase(t.Context(), s, x.slug, owner, appURL); err != nil {
 		t.Fatal(err)
 	}
 }
