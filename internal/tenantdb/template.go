@@ -63,14 +63,14 @@ func (w *work) templateWork(name string) *work {
 }
 
 // templateName returns the name of the template for the files as they are now, and
-// whether a file says that there must be none.
-func (s *Servers) templateName() (name string, marked string, err error) {
+// why there must be none, if a file says so. Without a name the files cannot be read.
+func (s *Servers) templateName() (name, marked string) {
 	digest := sha256.New()
 	fmt.Fprintf(digest, "layout %s\n", templateLayout)
 	for _, set := range s.sets {
 		files, err := set.upFiles()
 		if err != nil {
-			return "", "", unreadable(set, err)
+			return "", ""
 		}
 		fmt.Fprintf(digest, "set %s: %d\n", set.table, len(files))
 		for _, f := range files {
@@ -83,7 +83,7 @@ func (s *Servers) templateName() (name string, marked string, err error) {
 			marked = "the file " + noTemplateFile + " says so"
 		}
 	}
-	return templatePrefix + hex.EncodeToString(digest.Sum(nil)[:10]), marked, nil
+	return templatePrefix + hex.EncodeToString(digest.Sum(nil)[:10]), marked
 }
 
 // What an application's set says about templates.
@@ -148,9 +148,9 @@ func (w *work) template(ctx context.Context) (t templateState, why string, err e
 	if w.cfg.NoTemplates {
 		return t, "switched off", nil
 	}
-	name, marked, err := w.templateName()
+	name, marked := w.templateName()
 	switch {
-	case err != nil:
+	case name == "":
 		return t, "the files cannot be read", nil // Migrate says it in full
 	case marked != "":
 		return t, w.without(name, marked), nil

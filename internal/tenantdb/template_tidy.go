@@ -47,10 +47,7 @@ func (s *Servers) SurveyTemplates(ctx context.Context, server tenancy.DBServer) 
 }
 
 func (w *work) surveyTemplates(ctx context.Context) ([]tenancy.SurveyedTemplate, error) {
-	current, _, err := w.templateName()
-	if err != nil {
-		current = "" // then none is this process's
-	}
+	current, _ := w.templateName()
 	rows, _ := w.conn.Query(ctx, `
 		SELECT d.datname::text, coalesce(shobj_description(d.oid, 'pg_database'), ''), d.datconnlimit = -2 OR d.datallowconn, now(),
 		       EXISTS (SELECT FROM pg_locks l, (SELECT hashtextextended($3, 0) AS key) k
