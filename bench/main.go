@@ -67,6 +67,7 @@ type plane struct {
 	KeyVaultURL string
 	KeyVaultCA  string `json:"keyVaultCaFile"`
 	Users       []struct{ APIToken string }
+	DBServers   []struct{ AdminURL string }
 
 	dir                string
 	dev, worker, front *exec.Cmd
