@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io/fs"
 	"regexp"
@@ -202,7 +203,8 @@ func (w *work) tryBuild(ctx context.Context, name string) (reason string, err er
 		if ctx.Err() != nil {
 			return "", failed(ctx, err, "cannot build template "+name+on(w.server))
 		}
-		if !tenancy.IsTransient(err) {
+		// What takes too long will take as long for the next one.
+		if !tenancy.IsTransient(err) || errors.Is(err, context.DeadlineExceeded) {
 			w.rememberUnfit(name, tenancy.AsError(err).Message)
 		}
 		return w.without(name, tenancy.AsError(err).Message), nil
@@ -250,10 +252,15 @@ func (w *work) touch(ctx context.Context, t templateState) error {
 		return failed(ctx, err, "cannot lock the templates"+on(w.server))
 	}
 	defer w.letGo(ctx, templateLock)
-	if _, err := w.conn.Exec(ctx, noteUse(t.name)); err != nil {
+	_, err = w.conn.Exec(ctx, noteUse(t.name))
+	switch {
+	case ctx.Err() != nil:
 		return failed(ctx, err, "cannot note the use of template "+t.name+on(w.server))
+	case err != nil: // somebody dropped it, perhaps; the copy will tell
+		w.cfg.Log.Warn("cannot note the use of a template", "server", w.server.Name, "template", t.name, "error", failed(ctx, err, "cannot comment"))
+	default:
+		w.tidy(ctx, t.name)
 	}
-	w.tidy(ctx, t.name)
 	return nil
 }
 
