@@ -145,8 +145,12 @@ func (set migrationSet) upFiles() ([]upFile, error) {
 		if err != nil || e.IsDir() || m.Direction != source.Up {
 			continue
 		}
-		content, err := fs.ReadFile(set.files, e.Name())
+		file, err := set.files.Open(e.Name()) // as golang-migrate does
 		if err != nil {
+			return nil, err
+		}
+		content, err := io.ReadAll(file)
+		if err = errors.Join(err, file.Close()); err != nil {
 			return nil, err
 		}
 		files = append(files, upFile{e.Name(), content})
