@@ -72,6 +72,7 @@ type plane struct {
 	KeyVaultURL string
 	KeyVaultCA  string `json:"keyVaultCaFile"`
 	Users       []struct{ APIToken string }
+	DBServers   []struct{ AdminURL string }
 
 	dir                      string
 	dev, worker, front, bare *exec.Cmd

@@ -88,6 +88,14 @@ func TestDoctor(t *testing.T) {
 		{want: "leftover_database gone", safe: true, plant: func() { // its roles alone
 			p.exec(t, pgA, "CREATE ROLE tenant_gone_app; COMMENT ON ROLE tenant_gone_app IS '"+mark.String()+"'")
 		}},
+		{want: "stale_template", safe: true, plant: func() { // of other migrations
+			p.exec(t, pgA, "CREATE DATABASE tenantry_template_old OWNER tenantry_templates ALLOW_CONNECTIONS false")
+			p.exec(t, pgA, "COMMENT ON DATABASE tenantry_template_old IS 'tenantry template, last used 2026-01-01T00:00:00Z'")
+		}},
+		{want: "stale_template", safe: true, plant: func() { // whose builder died
+			p.exec(t, pgA, "CREATE DATABASE tenantry_template_half OWNER tenantry_templates")
+			p.exec(t, pgA, "COMMENT ON DATABASE tenantry_template_half IS 'tenantry template, unfinished'")
+		}},
 		{want: "leftover_secret gone", safe: true, plant: func() {
 			if _, err := p.vault.Ensure(t.Context(), "tenant-db-gone", mark, func() (string, error) { return "x", nil }); err != nil {
 				t.Fatal(err)

@@ -58,7 +58,7 @@ func TestRedisAwayDelaysButLosesNothing(t *testing.T) {
 
 func TestFlushedRedisLosesNothing(t *testing.T) {
 	t.Parallel()
-	dir := migrations(t, map[string]string{"1_slow.up.sql": `SELECT pg_sleep(0.5);`})
+	dir := migrations(t, map[string]string{"1_slow.up.sql": `SELECT pg_sleep(0.5);`, "no-template": ""})
 	p := startPlane(t, 1, map[string]string{"TENANT_MIGRATIONS": dir})
 	opt, err := redis.ParseURL(p.RedisURL)
 	if err != nil {
@@ -87,7 +87,7 @@ func TestFlushedRedisLosesNothing(t *testing.T) {
 // A worker is killed in the middle of a migration; the other one finishes.
 func TestKilledWorkerLosesNothing(t *testing.T) {
 	t.Parallel()
-	dir := migrations(t, map[string]string{"1_slow.up.sql": `CREATE TABLE t (); SELECT pg_sleep(3);`})
+	dir := migrations(t, map[string]string{"1_slow.up.sql": `CREATE TABLE t (); SELECT pg_sleep(3);`, "no-template": ""})
 	p := startPlane(t, 0, map[string]string{"TENANT_MIGRATIONS": dir})
 	worker := filepath.Join(t.TempDir(), "worker")
 	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", worker, "../worker").CombinedOutput(); err != nil {

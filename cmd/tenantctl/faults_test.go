@@ -68,7 +68,7 @@ func TestTenantServerGone(t *testing.T) {
 // whichever lease, and nothing is done twice.
 func TestMasterRestarts(t *testing.T) {
 	t.Parallel()
-	dir := migrations(t, map[string]string{"1_slow.up.sql": `SELECT pg_sleep(3);`})
+	dir := migrations(t, map[string]string{"1_slow.up.sql": `SELECT pg_sleep(3);`, "no-template": ""})
 	for _, crash := range []bool{false, true} {
 		t.Run(fmt.Sprintf("crash=%v", crash), func(t *testing.T) {
 			t.Parallel()

@@ -5,6 +5,7 @@ package crashtest_test
 import (
 	"context"
 	"errors"
+	"maps"
 	"testing"
 	"time"
 
@@ -40,17 +41,30 @@ func TestCrashInLongStatements(t *testing.T) {
 				return x.killDuring(ctx, end, x.creating)
 			})
 		})
+		sleepy := map[string]string{
+			"0001_patients.up.sql": `CREATE TABLE patients (patient_id bigint PRIMARY KEY, name text NOT NULL);`,
+			"0002_visits.up.sql": `CREATE TABLE visits (visit_id bigint PRIMARY KEY, patient_id bigint REFERENCES patients);
+				-- ` + string(end) + `
+				SELECT pg_sleep(4); CREATE INDEX visits_patient ON visits (patient_id);`,
+		}
+		if templates {
+			t.Run("template, "+string(end), func(t *testing.T) {
+				w.try(t, func(ctx context.Context, x *trial) (err error) {
+					if x.migrations, err = w.writeSet("sleepy-template-"+string(end), sleepy); err != nil {
+						return err
+					}
+					return x.killDuring(ctx, end, x.migrating("tenantry_template_"))
+				})
+			})
+		}
 		t.Run("migration, "+string(end), func(t *testing.T) {
 			w.try(t, func(ctx context.Context, x *trial) (err error) {
-				x.migrations, err = w.writeSet("sleepy-"+string(end), map[string]string{
-					"0001_patients.up.sql": `CREATE TABLE patients (patient_id bigint PRIMARY KEY, name text NOT NULL);`,
-					"0002_visits.up.sql": `CREATE TABLE visits (visit_id bigint PRIMARY KEY, patient_id bigint REFERENCES patients);
-						SELECT pg_sleep(4); CREATE INDEX visits_patient ON visits (patient_id);`,
-				})
-				if err != nil {
+				alone := maps.Clone(sleepy)
+				alone["no-template"] = ""
+				if x.migrations, err = w.writeSet("sleepy-"+string(end), alone); err != nil {
 					return err
 				}
-				return x.killDuring(ctx, end, x.migrating)
+				return x.killDuring(ctx, end, x.migrating("tenant_"))
 			})
 		})
 	}
@@ -80,18 +94,21 @@ func (t *trial) killDuring(ctx context.Context, end tenancy.JobStatus, atWork fu
 	return t.verdict(ctx, t.job.ID, end)
 }
 
-// migrating waits until the sleepy migration runs.
-func (t *trial) migrating(ctx context.Context) error {
-	return until(ctx, "a migration sleeps", func() (bool, error) {
-		asleep := 0
-		for _, s := range t.servers {
-			var n int
-			if err := s.QueryRow(ctx, `SELECT count(*) FROM pg_stat_activity WHERE datname = $1 AND wait_event = 'PgSleep'`,
-				t.job.Slug.DatabaseName()).Scan(&n); err != nil {
-				return false, err
+// migrating waits until the sleepy migration runs in a database whose name begins
+// so: no other trial has one.
+func (t *trial) migrating(prefix string) func(context.Context) error {
+	return func(ctx context.Context) error {
+		return until(ctx, "a migration sleeps", func() (bool, error) {
+			asleep := 0
+			for _, s := range t.servers {
+				var n int
+				if err := s.QueryRow(ctx, `SELECT count(*) FROM pg_stat_activity WHERE starts_with(datname::text, $1) AND wait_event = 'PgSleep'`,
+					prefix).Scan(&n); err != nil {
+					return false, err
+				}
+				asleep += n
 			}
-			asleep += n
-		}
-		return asleep > 0, nil
-	})
+			return asleep > 0, nil
+		})
+	}
 }

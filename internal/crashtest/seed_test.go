@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
 	"time"
@@ -70,6 +71,10 @@ func (w *world) writeSet(name string, files map[string]string) (dir string, err 
 	dir = filepath.Join(w.dir, "migrations-"+name)
 	if err := os.Mkdir(dir, 0o755); err != nil {
 		return "", err
+	}
+	if !templates {
+		files = maps.Clone(files)
+		files["no-template"] = ""
 	}
 	for name, sql := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(sql), 0o600); err != nil {

@@ -25,6 +25,10 @@ const parallel = 8
 
 const template = "crash_template"
 
+// templates says whether workers copy tenants' databases from templates, as they do
+// unless told otherwise. All of it must hold either way.
+var templates = os.Getenv("CRASH_TEMPLATES") != "off"
+
 var operator = tenancy.Actor{Name: "os:tester@here"}
 
 // server is a server that tenants live on.

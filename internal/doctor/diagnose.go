@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
@@ -97,7 +98,32 @@ func (x *diagnosis) checkServers() {
 				x.checkDatabase(s.server, found)
 			}
 		}
+		for _, found := range s.templates {
+			x.checkTemplate(s.server, found)
+		}
 	}
+}
+
+// templateUnused is when a template is taken to be forgotten. Workers drop those of
+// other sets after an hour, but only when they have a new tenant to make.
+const templateUnused = 24 * time.Hour
+
+func (x *diagnosis) checkTemplate(server tenancy.DBServer, found tenancy.SurveyedTemplate) {
+	f := Finding{Kind: StaleTemplate, Server: server.Name, What: fmt.Sprintf("template %s on %s", found.Name, server.Name)}
+	switch {
+	case !found.Finished && !found.Busy:
+		f.What += " is unfinished, and nobody is building it"
+		f.Cause = "a worker died while it built it"
+	case found.Finished && !found.Current && found.Unused > templateUnused:
+		f.What += " was last copied " + found.Unused.Round(time.Hour).String() + " ago"
+		f.Cause = "the migrations have changed, and no tenant was made on the server since"
+	default:
+		return
+	}
+	f.repair = func(ctx context.Context) error {
+		return x.Databases.DropTemplate(ctx, server, found.Name, templateUnused)
+	}
+	x.add(f)
 }
 
 func (x *diagnosis) checkDatabase(server tenancy.DBServer, found tenancy.SurveyedDatabase) {

@@ -37,6 +37,7 @@ const (
 	UnmarkedSecret       Kind = "unmarked_secret"
 	OpenDatabase         Kind = "open_database"
 	BarredApplication    Kind = "barred_application"
+	StaleTemplate        Kind = "stale_template"
 )
 
 // Kinds lists every kind.
@@ -44,7 +45,7 @@ func Kinds() []Kind {
 	return []Kind{
 		ServerUnreachable, VaultUnlistable, StaleReservation, StalledJob, StuckRollback, MissingDatabase, MissingSecret,
 		InvalidDatabase, LeftoverDatabase, LeftoverSecret, UnregisteredDatabase, UnregisteredSecret, ForeignDatabase,
-		ForeignSecret, UnmarkedDatabase, UnmarkedSecret, OpenDatabase, BarredApplication,
+		ForeignSecret, UnmarkedDatabase, UnmarkedSecret, OpenDatabase, BarredApplication, StaleTemplate,
 	}
 }
 
@@ -84,6 +85,10 @@ type Registry interface {
 // Databases are the tenant servers.
 type Databases interface {
 	Survey(ctx context.Context, server tenancy.DBServer) ([]tenancy.SurveyedDatabase, error)
+	SurveyTemplates(ctx context.Context, server tenancy.DBServer) ([]tenancy.SurveyedTemplate, error)
+	// DropTemplate fails with CodeConflict if the template is being built, or was
+	// used within the time.
+	DropTemplate(ctx context.Context, server tenancy.DBServer, name string, unused time.Duration) error
 	DropDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership) error
 	// Mark fails with CodePartialState if something carries another's mark.
 	Mark(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership) error
@@ -144,9 +149,10 @@ type observed struct {
 }
 
 type serverSurvey struct {
-	server tenancy.DBServer
-	found  []tenancy.SurveyedDatabase
-	err    error
+	server    tenancy.DBServer
+	found     []tenancy.SurveyedDatabase
+	templates []tenancy.SurveyedTemplate
+	err       error
 }
 
 func (d *Doctor) surveyServers(ctx context.Context, servers []tenancy.ServerLoad) []serverSurvey {
@@ -158,7 +164,11 @@ func (d *Doctor) surveyServers(ctx context.Context, servers []tenancy.ServerLoad
 			surveys[i].err = errRetired
 			continue
 		}
-		wait.Go(func() { surveys[i].found, surveys[i].err = d.Databases.Survey(ctx, s.DBServer) })
+		wait.Go(func() {
+			if surveys[i].found, surveys[i].err = d.Databases.Survey(ctx, s.DBServer); surveys[i].err == nil {
+				surveys[i].templates, surveys[i].err = d.Databases.SurveyTemplates(ctx, s.DBServer)
+			}
+		})
 	}
 	wait.Wait()
 	return surveys
@@ -185,8 +195,8 @@ func (d *Doctor) Repair(ctx context.Context, findings []Finding) {
 }
 
 func (d *Doctor) repair(ctx context.Context, f *Finding) error {
-	if f.Kind == StaleReservation || f.Kind == StalledJob {
-		return f.repair(ctx) // their rule stands in the statement itself
+	if f.Kind == StaleReservation || f.Kind == StalledJob || f.Kind == StaleTemplate {
+		return f.repair(ctx) // their rule stands in what it calls
 	}
 	return d.Registry.WhileIdle(ctx, f.Slug, f.registered, f.repair)
 }

@@ -30,6 +30,7 @@ const (
 	DependentObjects      = "2BP01"
 	InvalidCatalogName    = "3D000"
 	UndefinedObject       = "42704"
+	ObjectNotInState      = "55000"
 )
 
 // State returns the SQLSTATE within err, "" if there is none.

@@ -11,6 +11,7 @@ import (
 	"github.com/tenantry/tenantry/internal/pipeline"
 	"github.com/tenantry/tenantry/internal/secrets/emulator"
 	"github.com/tenantry/tenantry/internal/tenancy"
+	"github.com/tenantry/tenantry/internal/tenantdb"
 )
 
 // effect is what a phase does to reality.
@@ -45,17 +46,22 @@ func TestEveryPhaseHoldsItsContract(t *testing.T) {
 		name    string
 		cfg     emulator.Config
 		dropped string // what Undo leaves of a secret
+		copies  bool   // databases are copied from templates
 	}{
-		{"vault that purges", emulator.Config{}, ""},
-		{"vault that keeps", emulator.Config{PurgeProtection: true}, "deleted, mine"},
+		{"vault that purges", emulator.Config{}, "", false},
+		{"vault that purges, templates", emulator.Config{}, "", true},
+		{"vault that keeps", emulator.Config{PurgeProtection: true}, "deleted, mine", true},
 	} {
 		t.Run(vault.name, func(t *testing.T) {
 			t.Parallel()
 			w := setup(t, vault.cfg)
+			if !vault.copies {
+				w.databases = w.openDatabases(t, nil, func(cfg *tenantdb.Config) { cfg.NoTemplates = true })
+			}
 			for i, name := range tenancy.ProvisionPhases(false) {
 				t.Run(string(name), func(t *testing.T) {
 					t.Parallel()
-					c := newContract(t, w, i, vault.dropped)
+					c := newContract(t, w, i, vault.dropped, vault.copies)
 					c.repeats(t)
 					if effects[name].settles {
 						return
@@ -79,7 +85,7 @@ type contract struct {
 	dropped               string
 }
 
-func newContract(t *testing.T, w *world, i int, dropped string) *contract {
+func newContract(t *testing.T, w *world, i int, dropped string, copies bool) *contract {
 	t.Helper()
 	c := &contract{tenant: w.hold(t), i: i, dropped: dropped}
 	p := c.advance(t, w.deps(nil), i)
@@ -87,6 +93,9 @@ func newContract(t *testing.T, w *world, i int, dropped string) *contract {
 	c.before = c.observe(t)
 	c.after = c.before
 	c.effect.do(&c.after)
+	if copies && p.Name() == tenancy.PhaseDatabaseCreated {
+		c.after.Schema = 5 // the template's
+	}
 	c.undone = c.before
 	if c.lasts {
 		c.undone = c.after

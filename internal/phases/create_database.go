@@ -20,8 +20,9 @@ type CreateDatabase struct {
 // Name returns PhaseDatabaseCreated.
 func (CreateDatabase) Name() tenancy.PhaseName { return tenancy.PhaseDatabaseCreated }
 
-// Limit allows for a busy server's slow copy.
-func (CreateDatabase) Limit() time.Duration { return createLimit }
+// Limit allows for a template to be built or waited for, and for a busy server's slow
+// copy.
+func (CreateDatabase) Limit() time.Duration { return copyLimit }
 
 // Do fails with CodePartialState if the names hold something of someone else.
 func (p CreateDatabase) Do(ctx context.Context, run *pipeline.Run) error {
@@ -30,10 +31,17 @@ func (p CreateDatabase) Do(ctx context.Context, run *pipeline.Run) error {
 	if err != nil {
 		return fmt.Errorf("cannot read secret %s: %w", slug.SecretName(), err)
 	}
-	if err := p.Databases.EnsureDatabase(ctx, *run.Job.Server, slug, run.Job.Ownership(), appURL); err != nil {
+	origin, err := p.Databases.EnsureDatabase(ctx, *run.Job.Server, slug, run.Job.Ownership(), appURL)
+	if err != nil {
 		return fmt.Errorf("cannot create database %s: %w", slug.DatabaseName(), err)
 	}
 	run.Detail = map[string]any{"database": slug.DatabaseName()}
+	if origin.Template != "" {
+		run.Detail["template"] = origin.Template
+	}
+	if origin.NoTemplate != "" {
+		run.Detail["noTemplate"] = origin.NoTemplate
+	}
 	return nil
 }
 

@@ -30,7 +30,7 @@ type Databases interface {
 	Inspect(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug) (tenancy.DatabaseState, error)
 	// AppURL is the tenant application's connection URL with that password.
 	AppURL(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, password string) (string, error)
-	EnsureDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string) error
+	EnsureDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string) (tenancy.DatabaseOrigin, error)
 	Migrate(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string) (version string, err error)
 	DropDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership) error
 	SeedAdmin(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, email, displayName string) error
@@ -99,6 +99,7 @@ func DryRunProvision(d Deps) []pipeline.Phase {
 const (
 	secretLimit  = 2 * time.Minute
 	createLimit  = 3 * time.Minute
+	copyLimit    = 10 * time.Minute
 	migrateLimit = 20 * time.Minute
 )
 

@@ -176,11 +176,15 @@ func TestTheJournalTellsWhatWasDecided(t *testing.T) {
 		got[p.Name] = p.Detail
 	}
 	database, secret := x.slug.DatabaseName(), x.slug.SecretName()
+	template, _ := got[tenancy.PhaseDatabaseCreated]["template"].(string)
+	if !strings.HasPrefix(template, "tenantry_template_") {
+		t.Errorf("copied from %q", template)
+	}
 	want := map[tenancy.PhaseName]map[string]any{
 		tenancy.PhasePlacementResolved: {"dbServer": "pg-a"},
 		tenancy.PhaseStateChecked:      {"database": database, "secretRef": secret},
 		tenancy.PhaseSecretSet:         {"secretRef": secret},
-		tenancy.PhaseDatabaseCreated:   {"database": database},
+		tenancy.PhaseDatabaseCreated:   {"database": database, "template": template},
 		tenancy.PhaseMigrationsApplied: {"schemaVersion": "5/0"},
 		tenancy.PhaseMasterRegistered:  {"tenantId": string(x.owner.TenantID)},
 		tenancy.PhaseAdminSeeded:       {},

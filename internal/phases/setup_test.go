@@ -92,11 +92,14 @@ func setup(t *testing.T, cfg emulator.Config) *world {
 	return w
 }
 
-func (w *world) openDatabases(t *testing.T, app fstest.MapFS) *tenantdb.Servers {
+func (w *world) openDatabases(t *testing.T, app fstest.MapFS, change ...func(*tenantdb.Config)) *tenantdb.Servers {
 	t.Helper()
 	cfg := tenantdb.Config{Secrets: w.vault}
 	if app != nil {
 		cfg.AppMigrations = app
+	}
+	for _, f := range change {
+		f(&cfg)
 	}
 	s, err := tenantdb.New(cfg)
 	if err != nil {
@@ -269,7 +272,7 @@ func (x *tenant) putDatabase(t *testing.T, server string, owner tenancy.Ownershi
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := x.databases.EnsureDatabase(t.Context(), s, x.slug, owner, appURL); err != nil {
+	if _, err := x.databases.EnsureDatabase(t.Context(), s, x.slug, owner, appURL); err != nil {
 		t.Fatal(err)
 	}
 }

@@ -96,8 +96,10 @@ func (d tappedDatabases) AppURL(ctx context.Context, server tenancy.DBServer, sl
 	return through(d.tap, "AppURL", func() (string, error) { return d.Databases.AppURL(ctx, server, slug, password) })
 }
 
-func (d tappedDatabases) EnsureDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string) error {
-	return throughErr(d.tap, "EnsureDatabase", func() error { return d.Databases.EnsureDatabase(ctx, server, slug, owner, appURL) })
+func (d tappedDatabases) EnsureDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string) (tenancy.DatabaseOrigin, error) {
+	return through(d.tap, "EnsureDatabase", func() (tenancy.DatabaseOrigin, error) {
+		return d.Databases.EnsureDatabase(ctx, server, slug, owner, appURL)
+	})
 }
 
 func (d tappedDatabases) Migrate(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string) (string, error) {

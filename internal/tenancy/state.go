@@ -1,5 +1,7 @@
 package tenancy
 
+import "time"
+
 // SecretState is what exists in the vault under a name, without its value.
 type SecretState struct {
 	// Exists says that a live secret has the name.
@@ -47,6 +49,22 @@ type SurveyedDatabase struct {
 	Public bool
 	// AppBarred says that the application's role cannot get in.
 	AppBarred bool
+}
+
+// DatabaseOrigin is what a database was made from: a template with all migrations in
+// it, or nothing, for a reason. Both are empty if the database was there before.
+type DatabaseOrigin struct{ Template, NoTemplate string }
+
+// SurveyedTemplate is a database that tenants' databases on a server are copied from.
+type SurveyedTemplate struct {
+	Name string
+	// Finished says that it can be copied; Busy, that somebody is at work on the
+	// server's templates.
+	Finished, Busy bool
+	// Current says that it is the one this process would copy.
+	Current bool
+	// Unused is how long ago it was last copied, give or take ten minutes.
+	Unused time.Duration
 }
 
 // SurveyedSecret is a live secret under a tenant's name.

@@ -61,7 +61,7 @@ func (w *work) dump(ctx context.Context, f facts, path string) (tenancy.Backup, 
 	defer file.Close()
 	part := file.Name()
 	defer func() { _ = os.Remove(part) }() // gone once it was renamed
-	cfg := w.tenantConfig("")
+	cfg := w.configFor("")
 	args := []string{
 		"--format=custom", "--no-password", "--file=" + part, "--host=" + cfg.Host, "--port=" + strconv.Itoa(int(cfg.Port)),
 		"--username=" + cfg.User, "--dbname=" + cfg.Database,

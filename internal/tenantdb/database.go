@@ -2,6 +2,7 @@ package tenantdb
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -9,82 +10,113 @@ import (
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
-// EnsureDatabase makes the slug's roles and its empty database, or finishes a
-// half of them that the same job made before, and gives the application's role
-// the password in appURL. Called again on a finished database it changes
-// nothing but the password's salt. It fails with CodePartialState, and without
-// any effect, if something of the slug's name exists that owner's job did not
-// make.
-func (s *Servers) EnsureDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string) error {
-	return s.withSlug(ctx, server, slug, func(ctx context.Context, w *work) error {
-		return w.ensure(ctx, owner, appURL)
+// EnsureDatabase makes the slug's roles and its database, a copy of the server's
+// template or else an empty one, or finishes a half of them that the same job made
+// before, and gives the application's role the password in appURL. It says where a
+// database that it made comes from. Called again on a finished database it changes
+// nothing but the password's salt. It fails with CodePartialState, and without any
+// effect, if something of the slug's name exists that owner's job did not make.
+func (s *Servers) EnsureDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string) (origin tenancy.DatabaseOrigin, err error) {
+	err = s.withSlug(ctx, server, slug, func(ctx context.Context, w *work) error {
+		origin, err = w.ensure(ctx, owner, appURL)
+		return err
 	})
+	return origin, err
 }
 
-func (w *work) ensure(ctx context.Context, owner tenancy.Ownership, appURL string) error {
+func (w *work) ensure(ctx context.Context, owner tenancy.Ownership, appURL string) (origin tenancy.DatabaseOrigin, err error) {
 	if err := checkOwner(owner); err != nil {
-		return err
+		return origin, err
 	}
 	password, err := appPassword(w.slug, appURL)
 	if err != nil {
-		return err
+		return origin, err
 	}
-	name := w.slug.DatabaseName()
 	f, err := look(ctx, w.conn, w.slug)
 	if err != nil {
-		return failed(ctx, err, "cannot look at "+name+on(w.server))
+		return origin, failed(ctx, err, "cannot look at "+w.database+on(w.server))
 	}
 	if err := f.foreign(w.server, owner); err != nil {
-		return err
+		return origin, err
 	}
 	if err := w.closeMaintenance(ctx); err != nil {
-		return err
+		return origin, err
 	}
 	if err := w.ensureRoles(ctx, f, owner, password); err != nil {
-		return err
+		return origin, err
 	}
 	if f.database.exists && f.invalid {
 		if err := w.forceDrop(ctx); err != nil {
-			return err
+			return origin, err
 		}
 		f.database.exists = false
 	}
 	if !f.database.exists {
-		if err := w.create(ctx); err != nil {
-			return err
+		if origin, err = w.create(ctx); err != nil {
+			return origin, err
 		}
 	}
 	if f.ready {
-		return nil
+		return origin, nil
 	}
 	if err := w.open(ctx, owner); err != nil {
-		return failed(ctx, err, "cannot open database "+name+on(w.server))
+		return origin, failed(ctx, err, "cannot open database "+w.database+on(w.server))
 	}
 	if err := w.prepare(ctx, f.version); err != nil {
-		return failed(ctx, err, "cannot prepare database "+name+on(w.server))
+		return origin, failed(ctx, err, "cannot prepare database "+w.database+on(w.server))
 	}
 	// Last: this is what makes the database ready.
-	_, err = w.conn.Exec(ctx, "GRANT CONNECT ON DATABASE "+quote(name)+" TO "+quote(w.slug.AppRole()))
-	return failed(ctx, err, "cannot let the application into database "+name+on(w.server))
+	_, err = w.conn.Exec(ctx, "GRANT CONNECT ON DATABASE "+quote(w.database)+" TO "+quote(w.app))
+	return origin, failed(ctx, err, "cannot let the application into database "+w.database+on(w.server))
 }
 
-// create makes the database with its door shut: by default everyone may
-// connect to a new database and make temporary tables in it.
-func (w *work) create(ctx context.Context) error {
-	name := w.slug.DatabaseName()
-	_, err := w.conn.Exec(ctx, "CREATE DATABASE "+quote(name)+" OWNER "+quote(w.slug.OwnerRole())+
-		" TEMPLATE template0 ALLOW_CONNECTIONS false")
+// create makes the database with its door shut: by default everyone may connect to
+// a new database and make temporary tables in it. A template may be dropped or be
+// looked into just now; then it tries again, and in the end does without.
+func (w *work) create(ctx context.Context) (origin tenancy.DatabaseOrigin, err error) {
+	for range 3 {
+		t, why, err := w.template(ctx)
+		if err != nil {
+			return origin, err
+		}
+		if t.name == "" {
+			return tenancy.DatabaseOrigin{NoTemplate: why}, w.copyFrom(ctx, "template0", "")
+		}
+		// The wait for a template may have been long enough to lose the job.
+		if err := tenancy.CheckFence(ctx); err != nil {
+			return origin, err
+		}
+		err = w.copyFrom(ctx, t.name, strategy(t))
+		if err == nil {
+			return tenancy.DatabaseOrigin{Template: t.name}, nil
+		}
+		if _, coded := errors.AsType[*tenancy.Error](err); ctx.Err() != nil || !coded {
+			return origin, err
+		}
+		switch pgerr.State(err) {
+		case pgerr.ObjectInUse, pgerr.InvalidCatalogName, pgerr.ObjectNotInState, pgerr.InsufficientPrivilege:
+			w.cfg.Log.Warn("cannot copy a template just now", "server", w.server.Name, "template", t.name, "error", err)
+		default:
+			return origin, err
+		}
+	}
+	return tenancy.DatabaseOrigin{NoTemplate: "it could not be copied"}, w.copyFrom(ctx, "template0", "")
+}
+
+func (w *work) copyFrom(ctx context.Context, template, strategy string) error {
+	_, err := w.conn.Exec(ctx, "CREATE DATABASE "+quote(w.database)+" OWNER "+quote(w.owner)+
+		" TEMPLATE "+template+strategy+" ALLOW_CONNECTIONS false")
 	if state := pgerr.State(err); state == pgerr.DuplicateDatabase || state == pgerr.UniqueViolation {
 		// We hold the slug and saw no such database: someone else's tool made it.
-		return partialState(w.server, []string{"database " + name})
+		return partialState(w.server, []string{"database " + w.database})
 	}
-	return failed(ctx, err, "cannot create database "+name+on(w.server))
+	return failed(ctx, err, "cannot create database "+w.database+on(w.server))
 }
 
 // open marks the database as ours, shuts out everyone, and then lets sessions
 // in, all at once: at this point only its owner and superusers.
 func (w *work) open(ctx context.Context, owner tenancy.Ownership) error {
-	name := quote(w.slug.DatabaseName())
+	name := quote(w.database)
 	_, err := w.conn.Exec(ctx, strings.Join([]string{
 		"COMMENT ON DATABASE " + name + " IS '" + owner.String() + "'",
 		"REVOKE ALL ON DATABASE " + name + " FROM PUBLIC",

@@ -18,6 +18,10 @@
 //	absent → roles → database, closed → database, open to the admin
 //	       → prepared → app role let in → migrated
 //
+// The database is a copy of a template, if the migrations allow it, and then has
+// them all from the beginning. Preparing it gives its owner what the template's
+// owner had, in one transaction.
+//
 // Letting the application's role in is the last step of EnsureDatabase, and is
 // how a finished database is told from half of one.
 //
@@ -28,6 +32,15 @@
 // connection that creates or drops, in the server's maintenance database: the
 // one its admin URL names. A second caller waits until the first, or what the
 // server still does for it, has ended.
+//
+// # Templates
+//
+// A server has one template for each content of the migration files. The first who
+// needs it builds it, with the same code that migrates a tenant, under an advisory
+// lock that is held on the connection that creates; the others wait. Its COMMENT
+// says unfinished until nobody can be in it, so what a killed builder left is known
+// and built again. Whatever a copy would lack, or must not share with other tenants,
+// makes a set unfit: its databases are made from nothing and migrated file by file.
 //
 // # What a failed migration leaves
 //

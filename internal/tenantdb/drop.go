@@ -68,7 +68,7 @@ func (w *work) drop(ctx context.Context, owner tenancy.Ownership) error {
 // there (42501), and a session that is just going may be in the way (55006), so
 // it tries for some seconds.
 func (w *work) forceDrop(ctx context.Context) error {
-	name := w.slug.DatabaseName()
+	name := w.database
 	var err error
 	for delay := 10 * time.Millisecond; delay < 2*time.Second; delay *= 2 {
 		if err := w.terminate(ctx, name); err != nil {
@@ -100,7 +100,7 @@ func (w *work) terminate(ctx context.Context, database string) error {
 	return err
 }
 
-// endSessions ends our own sessions in the tenant's database, and returns when
+// endSessions ends our own sessions in the database, and returns when
 // they are gone. They are those of this package's earlier callers that died:
 // the present one holds the slug and has none.
 func (w *work) endSessions(ctx context.Context) error {
@@ -108,7 +108,7 @@ func (w *work) endSessions(ctx context.Context) error {
 		rows, _ := w.conn.Query(ctx, `
 			SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a
 			WHERE a.datname = $1 AND a.usename = current_user AND a.application_name = $2 AND a.pid <> pg_backend_pid()`,
-			w.slug.DatabaseName(), w.cfg.AppName)
+			w.database, w.cfg.AppName)
 		ended, err := pgx.CollectRows(rows, pgx.RowTo[bool])
 		if err != nil || len(ended) == 0 {
 			return err

@@ -56,8 +56,9 @@ func TestForeignIsUntouched(t *testing.T) {
 					t.Errorf("%s changed\n%s\nto\n%s", what, before, after)
 				}
 			}
-			refused("ensure", b.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, b.appURL))
-			_, err := b.Migrate(t.Context(), b.server, b.slug, b.owner, b.appURL)
+			_, err := b.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, b.appURL)
+			refused("ensure", err)
+			_, err = b.Migrate(t.Context(), b.server, b.slug, b.owner, b.appURL)
 			refused("migrate", err)
 			refused("drop", b.DropDatabase(t.Context(), b.server, b.slug, b.owner))
 			if state := b.inspect(t); state.Empty() || state.BelongsTo(b.owner) {

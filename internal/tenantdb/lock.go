@@ -24,8 +24,17 @@ type work struct {
 	*Servers
 	server tenancy.DBServer
 	slug   tenancy.Slug
-	pool   *adminPool
-	conn   *pgx.Conn
+	place
+	pool *adminPool
+	conn *pgx.Conn
+}
+
+// place is the database that is worked on and the roles of its own: the slug's, or
+// a template's, which has no application.
+type place struct{ database, owner, app string }
+
+func placeOf(slug tenancy.Slug) place {
+	return place{database: slug.DatabaseName(), owner: slug.OwnerRole(), app: slug.AppRole()}
 }
 
 // withSlug calls f while it holds the slug's lock. It waits for the lock as
@@ -39,7 +48,7 @@ func (s *Servers) withSlug(ctx context.Context, server tenancy.DBServer, slug te
 		return err
 	}
 	defer pooled.Release()
-	w := &work{Servers: s, server: server, slug: slug, pool: pool, conn: pooled.Conn()}
+	w := &work{Servers: s, server: server, slug: slug, place: placeOf(slug), pool: pool, conn: pooled.Conn()}
 	if err := w.lock(ctx); err != nil {
 		return failed(ctx, err, "cannot lock "+slug.DatabaseName()+on(server))
 	}
@@ -65,12 +74,7 @@ func (w *work) lock(ctx context.Context) error {
 			}
 			stale = time.Now().Add(staleAfter)
 		}
-		var locked bool
-		err := w.conn.QueryRow(ctx, "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", lockName(w.slug)).Scan(&locked)
-		if err != nil || locked {
-			if err != nil {
-				w.unlock(ctx) // the answer may be what was lost
-			}
+		if locked, err := w.tryLock(ctx, lockName(w.slug)); err != nil || locked {
 			return err
 		}
 		if err := pause(ctx, delay); err != nil {
@@ -98,15 +102,28 @@ func (w *work) evict(ctx context.Context) error {
 	return err
 }
 
-// unlock lets go of the slug, by closing the connection if all else fails.
-func (w *work) unlock(ctx context.Context) {
-	if crash.NoSlugLock {
-		return
+// tryLock takes the advisory lock of that name for the connection, if nobody has it.
+func (w *work) tryLock(ctx context.Context, name string) (locked bool, err error) {
+	err = w.conn.QueryRow(ctx, "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", name).Scan(&locked)
+	if err != nil {
+		w.letGo(ctx, name) // the answer may be what was lost
 	}
+	return locked, err
+}
+
+// unlock lets go of the slug.
+func (w *work) unlock(ctx context.Context) {
+	if !crash.NoSlugLock {
+		w.letGo(ctx, lockName(w.slug))
+	}
+}
+
+// letGo gives a lock back, by closing the connection if all else fails.
+func (w *work) letGo(ctx context.Context, name string) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 	defer cancel()
 	var unlocked bool
-	err := w.conn.QueryRow(ctx, "SELECT pg_advisory_unlock(hashtextextended($1, 0))", lockName(w.slug)).Scan(&unlocked)
+	err := w.conn.QueryRow(ctx, "SELECT pg_advisory_unlock(hashtextextended($1, 0))", name).Scan(&unlocked)
 	if err != nil || !unlocked {
 		_ = w.conn.Close(ctx)
 	}

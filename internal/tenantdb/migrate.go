@@ -43,7 +43,7 @@ func (w *work) migrate(ctx context.Context, owner tenancy.Ownership, appURL stri
 		return Version{}, failed(ctx, err, "cannot end old sessions of "+w.slug.DatabaseName()+on(w.server))
 	}
 	// Proves the ownership, and makes what an interrupted try has dropped.
-	if err := w.ensure(ctx, owner, appURL); err != nil {
+	if _, err := w.ensure(ctx, owner, appURL); err != nil {
 		return Version{}, err
 	}
 	v, err := w.migrateOnce(ctx)
@@ -55,7 +55,7 @@ func (w *work) migrate(ctx context.Context, owner tenancy.Ownership, appURL stri
 	if err := w.forceDrop(ctx); err != nil {
 		return Version{}, err
 	}
-	if err := w.ensure(ctx, owner, appURL); err != nil {
+	if _, err := w.ensure(ctx, owner, appURL); err != nil {
 		return Version{}, err
 	}
 	return w.migrateOnce(ctx)
@@ -65,9 +65,8 @@ func (w *work) migrate(ctx context.Context, owner tenancy.Ownership, appURL stri
 var errUnclean = errors.New("the database has a dirty version or one that the set does not have")
 
 func (w *work) migrateOnce(ctx context.Context) (v Version, err error) {
-	name := w.slug.DatabaseName()
 	versions := make([]uint64, 2)
-	err = w.inTenant(ctx, w.slug.OwnerRole(), func(conn *pgx.Conn) error {
+	err = w.inside(ctx, w.owner, func(conn *pgx.Conn) error {
 		sources := make([]*migrationSource, len(w.sets))
 		applied := make([]int64, len(w.sets))
 		for i, set := range w.sets {
@@ -89,10 +88,10 @@ func (w *work) migrateOnce(ctx context.Context) (v Version, err error) {
 			}
 			versions[i] = uint64(max(last, 0))
 		}
-		return w.grant(ctx, conn)
+		return w.grant(ctx, conn, false)
 	})
 	if err != nil && !errors.Is(err, errUnclean) {
-		err = failed(ctx, err, "cannot migrate database "+name+on(w.server))
+		err = failed(ctx, err, "cannot migrate database "+w.database+on(w.server))
 	}
 	return Version{Builtin: versions[0], App: versions[1]}, err
 }

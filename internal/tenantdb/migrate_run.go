@@ -31,7 +31,7 @@ func (w *work) runSet(ctx context.Context, set migrationSet, src *migrationSourc
 	defer db.Close()
 
 	driver, err := migratepgx.WithInstance(db, &migratepgx.Config{
-		DatabaseName: w.slug.DatabaseName(), SchemaName: ownSchema, MigrationsTable: set.table,
+		DatabaseName: w.database, SchemaName: ownSchema, MigrationsTable: set.table,
 	})
 	if err != nil {
 		w.afterCancel(ctx)
@@ -62,7 +62,7 @@ func (w *work) runSet(ctx context.Context, set migrationSet, src *migrationSourc
 // openMigrator opens the handle that migrations run on, as the owner role. The
 // library ignores contexts, so the end of ctx shuts the socket under it.
 func (w *work) openMigrator(ctx context.Context) (*sql.DB, *lifeline) {
-	cfg := w.tenantConfig(w.slug.OwnerRole())
+	cfg := w.configFor(w.owner)
 	cfg.RuntimeParams["statement_timeout"] = milliseconds(w.cfg.MigrationTimeout)
 	l := &lifeline{ctx: ctx, dial: cfg.DialFunc}
 	cfg.DialFunc = l.dialContext
@@ -82,7 +82,7 @@ func (w *work) afterCancel(ctx context.Context) {
 	defer cancel()
 	if err := w.endSessions(ctx); err != nil {
 		w.cfg.Log.Warn("cannot end the session of a cancelled migration",
-			"server", w.server.Name, "database", w.slug.DatabaseName(), "error", failed(ctx, err, "cannot end it"))
+			"server", w.server.Name, "database", w.database, "error", failed(ctx, err, "cannot end it"))
 	}
 }
 

@@ -222,7 +222,7 @@ func TestCancelledMigration(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			b := setup(t, withApp(fstest.MapFS{"1_x.up.sql": {Data: []byte("SELECT pg_sleep(600)")}}))
+			b := setup(t, withApp(fstest.MapFS{"1_x.up.sql": {Data: []byte("SELECT pg_sleep(600)")}}), withoutTemplates)
 			b.ensure(t)
 			ctx, cancel := context.WithCancel(t.Context())
 			ended := make(chan error, 1)
@@ -255,7 +255,7 @@ func TestLostMigration(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	write(t, dir, "1_x.up.sql", "SELECT pg_sleep(600)")
-	b := setup(t, withApp(os.DirFS(dir)))
+	b := setup(t, withApp(os.DirFS(dir)), withoutTemplates)
 	b.ensure(t)
 	ended := make(chan error, 1)
 	go func() {
@@ -277,7 +277,7 @@ func TestConcurrentCallers(t *testing.T) {
 	errs := make(chan error, 3)
 	for range cap(errs) {
 		go func() {
-			err := b.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, b.appURL)
+			_, err := b.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, b.appURL)
 			if err == nil {
 				_, err = b.Migrate(t.Context(), b.server, b.slug, b.owner, b.appURL)
 			}

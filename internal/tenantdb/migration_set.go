@@ -123,3 +123,37 @@ func (s *migrationSource) has(version int64) bool {
 
 // nilVersion is the version of a set of which nothing is applied.
 const nilVersion = -1
+
+// upFile is a file that Migrate would run.
+type upFile struct {
+	name    string
+	content []byte
+}
+
+// upFiles reads the files that Migrate would run, in the order of their names.
+func (set migrationSet) upFiles() ([]upFile, error) {
+	if err := set.check(); err != nil {
+		return nil, err
+	}
+	entries, err := fs.ReadDir(set.files, ".")
+	if err != nil {
+		return nil, err
+	}
+	var files []upFile
+	for _, e := range entries {
+		m, err := source.DefaultParse(e.Name())
+		if err != nil || e.IsDir() || m.Direction != source.Up {
+			continue
+		}
+		file, err := set.files.Open(e.Name()) // as golang-migrate does
+		if err != nil {
+			return nil, err
+		}
+		content, err := io.ReadAll(file)
+		if err = errors.Join(err, file.Close()); err != nil {
+			return nil, err
+		}
+		files = append(files, upFile{e.Name(), content})
+	}
+	return files, nil
+}

@@ -45,6 +45,9 @@ type Config struct {
 	LockTimeout time.Duration
 	// MigrationTimeout bounds one statement of a migration; 10 min.
 	MigrationTimeout time.Duration
+
+	// NoTemplates makes each database from nothing, and migrates it file by file.
+	NoTemplates bool
 }
 
 // Servers works on the databases of tenants. It is safe for concurrent use.
@@ -56,6 +59,7 @@ type Servers struct {
 	pools   map[tenancy.ServerID]*adminPool
 	closing sync.WaitGroup // pools that wait for their last user
 	warned  map[warning]bool
+	unfit   map[warning]unfit // by server and template
 }
 
 // warning is something that is said once of a server.
@@ -85,6 +89,7 @@ func New(cfg Config) (*Servers, error) {
 		sets:   []migrationSet{{label: "built-in", files: tenantmigrations.FS, table: builtinTable}},
 		pools:  map[tenancy.ServerID]*adminPool{},
 		warned: map[warning]bool{},
+		unfit:  map[warning]unfit{},
 	}
 	if cfg.AppMigrations != nil {
 		s.sets = append(s.sets, migrationSet{label: "application's", files: cfg.AppMigrations, table: appTable})

@@ -123,7 +123,11 @@ func setupOn(t *testing.T, pg *devplane.Postgres, adminURL string, change ...fun
 		slug:  tenancy.Slug("t-" + randomHex(6)),
 		owner: newOwner(),
 	}
-	cfg := tenantdb.Config{Secrets: b.vault, Log: slog.New(slog.NewTextHandler(b.log, nil))}
+	cfg := tenantdb.Config{
+		Secrets: b.vault, Log: slog.New(slog.NewTextHandler(b.log, nil)),
+		// All of it holds without templates too.
+		NoTemplates: os.Getenv("TENANTDB_TEMPLATES") == "off",
+	}
 	for _, f := range change {
 		f(&cfg)
 	}
@@ -149,6 +153,8 @@ func withApp(files fs.FS) func(*tenantdb.Config) {
 	return func(cfg *tenantdb.Config) { cfg.AppMigrations = files }
 }
 
+func withoutTemplates(cfg *tenantdb.Config) { cfg.NoTemplates = true }
+
 func newOwner() tenancy.Ownership {
 	return tenancy.Ownership{TenantID: tenancy.TenantID(uuid.NewString()), JobID: tenancy.JobID(uuid.NewString())}
 }
@@ -161,7 +167,7 @@ func randomHex(n int) string {
 
 func (b *bundle) ensure(t *testing.T) {
 	t.Helper()
-	if err := b.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, b.appURL); err != nil {
+	if _, err := b.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, b.appURL); err != nil {
 		t.Fatalf("EnsureDatabase: %v", err)
 	}
 }
