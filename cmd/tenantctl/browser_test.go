@@ -224,11 +224,6 @@ func (b *browser) at(path string) {
 	b.until("arrive at "+path, `document.readyState === "complete" && location.pathname === `+string(literal))
 }
 
-func (b *browser) focused() string {
-	b.t.Helper()
-	return evaluate[string](b, `document.activeElement.id`)
-}
-
 func (b *browser) signIn(email, password string) {
 	b.t.Helper()
 	b.goTo("/platform/session")

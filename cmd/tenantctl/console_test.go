@@ -146,6 +146,7 @@ func TestConsoleShowsAFullFleet(t *testing.T) {
 	b.signIn(p.Users[0].Email, p.Users[0].Password)
 	b.goTo("/platform/tenants/new")
 	b.fill("slug", "acme")
+	b.sees("acme is free")
 	b.fill("displayName", "Acme")
 	b.fill("adminEmail", "admin@acme.example")
 	b.press("Go on to placement")
@@ -188,6 +189,7 @@ func TestConsoleSurvivesALostConnection(t *testing.T) {
 	t.Cleanup(proxy.Stop)
 	b := openBrowser(t, "http://"+proxy.Listen)
 	b.expect("net::ERR_")
+	b.expect("htmx:") // the list behind the drawer is refreshed in vain too
 	b.signIn(p.Users[0].Email, p.Users[0].Password)
 	b.wizard("acme", false)
 	b.sees("queued")

@@ -59,12 +59,11 @@ func TestEveryScreen(t *testing.T) {
 			b.fill("slug", "Acme!")
 			b.press("Go on to placement")
 			b.sees("There is a problem")
-			if got := b.focused(); got != "faults" {
-				t.Errorf("the focus is on %q, not on the error summary", got)
-			}
+			b.until("find the focus on the error summary", `document.activeElement.id === "faults"`)
 		}},
 		{name: "wizard-placement", path: "/platform/tenants/new", prepare: func(b *browser) {
 			b.fill("slug", "umbrella-corp")
+			b.sees("umbrella-corp is free")
 			b.fill("displayName", "Umbrella Corporation")
 			b.fill("adminEmail", "it@umbrella.example")
 			b.press("Go on to placement")
@@ -72,6 +71,7 @@ func TestEveryScreen(t *testing.T) {
 		}},
 		{name: "wizard-check", path: "/platform/tenants/new", prepare: func(b *browser) {
 			b.fill("slug", "umbrella-corp")
+			b.sees("umbrella-corp is free")
 			b.fill("displayName", "Umbrella Corporation")
 			b.fill("adminEmail", "it@umbrella.example")
 			b.press("Go on to placement")
