@@ -36,8 +36,9 @@ func bareHandler(ctx context.Context, databaseURL, id string) error {
 	if err != nil {
 		return err
 	}
+	context.AfterFunc(ctx, func() { _ = listener.Close() }) // which ends Serve
 	fmt.Println("http://" + listener.Addr().String())
-	return http.Serve(listener, engine) //nolint:gosec // ends with the bench
+	return http.Serve(listener, engine) //nolint:gosec // for the bench alone
 }
 
 // startBareHandler returns its address.

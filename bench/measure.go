@@ -72,6 +72,9 @@ func measurePoll(ctx context.Context, p *plane) ([]result, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := p.settled(ctx); err != nil {
+		return nil, err
+	}
 	bare, err := p.startBareHandler(ctx, id)
 	if err != nil {
 		return nil, err
@@ -213,6 +216,16 @@ func (p *plane) submit(ctx context.Context, slug string, dryRun bool) (jobID str
 	var job struct{ JobID string }
 	err = json.Unmarshal(data, &job)
 	return job.JobID, err
+}
+
+// settled waits until every job is.
+func (p *plane) settled(ctx context.Context) error {
+	conn, err := pgx.Connect(ctx, p.DatabaseURL)
+	if err != nil {
+		return err
+	}
+	defer conn.Close(ctx)
+	return p.drained(ctx, conn)
 }
 
 // poll asks for a job as the console's drawer does: with the version it has.
