@@ -449,9 +449,7 @@ func TestForeignTemplate(t *testing.T) {
 	if err != nil || !strings.Contains(origin.NoTemplate, "not ours") {
 		t.Errorf("%+v, %v", origin, err)
 	}
-	if err := b.DropTemplate(t.Context(), b.server, template, 0); err != nil {
-		t.Fatal(err)
-	}
+	b.dropTemplate(t, template)
 	if diff := cmp.Diff(left, b.templateOids(t, template)); diff != "" {
 		t.Errorf("the foreign database (-before +after):\n%s", diff)
 	}
