@@ -89,18 +89,22 @@ func (s *server) getBatch(c *gin.Context) error {
 
 // retryBatch serves POST /platform/tenant-batches/{batchId}/retry.
 func (s *server) retryBatch(c *gin.Context) error {
-	if err := s.requireProvisioning(); err != nil {
-		return err
-	}
-	id, err := batchIDOf(c)
-	if err != nil {
-		return err
-	}
-	b, err := s.Batches.RetryBatch(c.Request.Context(), id, actor(c))
+	b, err := s.retryFailed(c)
 	if err != nil {
 		return err
 	}
 	return writeBatchAccepted(c, b)
+}
+
+func (s *server) retryFailed(c *gin.Context) (tenancy.Batch, error) {
+	if err := s.requireProvisioning(); err != nil {
+		return tenancy.Batch{}, err
+	}
+	id, err := batchIDOf(c)
+	if err != nil {
+		return tenancy.Batch{}, err
+	}
+	return s.Batches.RetryBatch(c.Request.Context(), id, actor(c))
 }
 
 // batchIDOf returns the id in the path, CodeNotFound if no batch can have it.

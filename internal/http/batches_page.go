@@ -145,14 +145,7 @@ func (s *server) batchPage(c *gin.Context) error {
 }
 
 func (s *server) retryBatchFromPage(c *gin.Context) error {
-	if err := s.requireProvisioning(); err != nil {
-		return err
-	}
-	id, err := batchIDOf(c)
-	if err != nil {
-		return err
-	}
-	b, err := s.Batches.RetryBatch(c.Request.Context(), id, actor(c))
+	b, err := s.retryFailed(c)
 	if err != nil {
 		return err
 	}
@@ -160,5 +153,5 @@ func (s *server) retryBatchFromPage(c *gin.Context) error {
 	if b.FinishedAt != nil {
 		notice = console.NoticeNoJobsRetried
 	}
-	return redirectWith(c, "/platform/tenant-batches/"+id.String(), notice)
+	return redirectWith(c, "/platform/tenant-batches/"+b.ID.String(), notice)
 }

@@ -249,13 +249,20 @@ func pageFaults(err error) (*console.Faults, error) {
 			return nil, err
 		}
 	}
-	f := &console.Faults{Code: e.Code, Message: e.Message, JobID: e.JobID, Help: console.HelpFor(e.Code), Fields: make(map[string]string)}
+	f := faultsOf(e)
+	f.Help = console.HelpFor(e.Code)
+	return f, nil
+}
+
+// faultsOf is an error as a form shows it.
+func faultsOf(e *tenancy.Error) *console.Faults {
+	f := &console.Faults{Code: e.Code, Message: e.Message, JobID: e.JobID, Fields: make(map[string]string)}
 	for _, field := range e.Fields {
 		name := strings.TrimPrefix(field.Pointer, "/")
 		f.Order = append(f.Order, console.Fault{Field: name, Detail: field.Detail})
 		f.Fields[name] = field.Detail
 	}
-	return f, nil
+	return f
 }
 
 func sortedKeys(values url.Values) []string { return slices.Sorted(maps.Keys(values)) }

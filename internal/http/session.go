@@ -228,13 +228,8 @@ func (s *server) signInFromPage(c *gin.Context) error {
 	if err != nil {
 		e := tenancy.AsError(err)
 		status := outcomes[e.Code].status
-		faults := &console.Faults{Code: e.Code, Message: e.Message, Fields: map[string]string{}}
-		for _, field := range e.Fields {
-			name := strings.TrimPrefix(field.Pointer, "/")
-			faults.Order = append(faults.Order, console.Fault{Field: name, Detail: field.Detail})
-			faults.Fields[name] = field.Detail
-			f.askCode = f.askCode || name == "code"
-		}
+		faults := faultsOf(e)
+		f.askCode = faults.Of("code") != ""
 		if status >= http.StatusInternalServerError {
 			return err
 		}
