@@ -71,7 +71,8 @@ func (s Slug) DatabaseName() string {
 	return "tenant_" + strings.ReplaceAll(string(s), "-", "_")
 }
 
-// OwnerRole owns the tenant's database and everything in it. It cannot log in.
+// OwnerRole owns the tenant's database and, unless that is a copy of a template,
+// everything in it. It cannot log in.
 func (s Slug) OwnerRole() string { return s.DatabaseName() + "_owner" }
 
 // AppRole is the login the tenant's application uses: data only.

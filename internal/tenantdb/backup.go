@@ -15,6 +15,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/jackc/pgx/v5"
+
 	"github.com/tenantry/tenantry/internal/pgerr"
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
@@ -71,7 +73,13 @@ func (w *work) dump(ctx context.Context, f facts, path string) (tenancy.Backup, 
 		return tenancy.Backup{}, failed(ctx, err, "cannot look up the admin's rights"+on(w.server))
 	}
 	if !superuser && f.ownerRole.exists {
-		args = append(args, "--role="+f.ownerRole.name)
+		err := w.insideAsOwner(ctx, func(_ *pgx.Conn, owner string) error {
+			args = append(args, "--role="+owner)
+			return nil
+		})
+		if err != nil {
+			return tenancy.Backup{}, failed(ctx, err, "cannot look up whose the objects are in database "+cfg.Database+on(w.server))
+		}
 	}
 	// The password goes through the environment, which only our own user can see.
 	env := append(os.Environ(), "PGPASSWORD="+cfg.Password)

@@ -32,11 +32,8 @@ func (w *work) ensure(ctx context.Context, owner tenancy.Ownership, appURL strin
 	if err != nil {
 		return origin, err
 	}
-	f, err := look(ctx, w.conn, w.slug)
+	f, err := w.lookOwn(ctx, owner)
 	if err != nil {
-		return origin, failed(ctx, err, "cannot look at "+w.database+on(w.server))
-	}
-	if err := f.foreign(w.server, owner); err != nil {
 		return origin, err
 	}
 	if err := w.closeMaintenance(ctx); err != nil {
@@ -68,6 +65,16 @@ func (w *work) ensure(ctx context.Context, owner tenancy.Ownership, appURL strin
 	// Last: this is what makes the database ready.
 	_, err = w.conn.Exec(ctx, "GRANT CONNECT ON DATABASE "+quote(w.database)+" TO "+quote(w.app))
 	return origin, failed(ctx, err, "cannot let the application into database "+w.database+on(w.server))
+}
+
+// lookOwn looks at what there is of the slug. It fails with CodePartialState if
+// owner's job did not make all of it.
+func (w *work) lookOwn(ctx context.Context, owner tenancy.Ownership) (facts, error) {
+	f, err := look(ctx, w.conn, w.slug)
+	if err != nil {
+		return f, failed(ctx, err, "cannot look at "+w.database+on(w.server))
+	}
+	return f, f.foreign(w.server, owner)
 }
 
 // create makes the database with its door shut: by default everyone may connect to

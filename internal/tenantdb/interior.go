@@ -2,7 +2,6 @@ package tenantdb
 
 import (
 	"context"
-	"errors"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -31,99 +30,136 @@ func (w *work) configFor(role string) *pgx.ConnConfig {
 	return cfg
 }
 
-// inside calls f with a connection to the database.
-func (w *work) inside(ctx context.Context, role string, f func(*pgx.Conn) error) error {
-	conn, err := pgx.ConnectConfig(ctx, w.configFor(role))
-	if pgerr.IsAuthFailure(err) {
-		// The admin's password may have changed since the pool was made.
-		if w.pool, err = w.resolve(ctx, w.server); err == nil {
-			conn, err = pgx.ConnectConfig(ctx, w.configFor(role))
-		}
-	}
+// inside calls f with a session of the admin's in the database.
+func (w *work) inside(ctx context.Context, f func(*pgx.Conn) error) error {
+	conn, err := w.enter(ctx)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
-		defer cancel()
-		_ = conn.Close(ctx)
-	}()
-	return errors.Join(noticeLostClients(ctx, conn), f(conn))
+	defer leave(conn)
+	return f(conn)
+}
+
+// insideAsOwner calls f with a session that acts as owner, who owns what is in the
+// database.
+func (w *work) insideAsOwner(ctx context.Context, f func(conn *pgx.Conn, owner string) error) error {
+	return w.inside(ctx, func(conn *pgx.Conn) error {
+		owner, err := w.becomeOwner(ctx, conn)
+		if err != nil {
+			return err
+		}
+		return f(conn, owner)
+	})
+}
+
+// becomeOwner has the session act as the role that owns what is in the database: in
+// a copy of a template the server's objectsOwner, else the tenant's own.
+func (w *work) becomeOwner(ctx context.Context, conn *pgx.Conn) (owner string, err error) {
+	err = conn.QueryRow(ctx, `
+		SELECT set_config('role', CASE WHEN EXISTS (
+			SELECT FROM pg_namespace WHERE nspname = $1 AND nspowner = to_regrole($2)) THEN $2 ELSE $3 END, false)`,
+		ownSchema, objectsOwner, w.owner).Scan(&owner)
+	return owner, err
+}
+
+// enter connects to the database.
+func (w *work) enter(ctx context.Context) (*pgx.Conn, error) {
+	conn, err := pgx.ConnectConfig(ctx, w.configFor(""))
+	if pgerr.IsAuthFailure(err) {
+		// The admin's password may have changed since the pool was made.
+		if w.pool, err = w.resolve(ctx, w.server); err == nil {
+			conn, err = pgx.ConnectConfig(ctx, w.configFor(""))
+		}
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := noticeLostClients(ctx, conn); err != nil {
+		leave(conn)
+		return nil, err
+	}
+	return conn, nil
+}
+
+// leave ends a session, whether or not anybody still waits.
+func leave(conn *pgx.Conn) {
+	ctx, cancel := context.WithTimeout(context.Background(), cleanupTime)
+	defer cancel()
+	_ = conn.Close(ctx)
 }
 
 // prepare sets who may do what inside the database, for what is there and for
-// all that its owner will make. In a copy of a template it first gives the owner
-// what the template's had. It is one transaction: whoever looks after a crash finds
-// a copy with nothing of it done, or with all.
+// all that its owner will make. It is one transaction: whoever looks after a crash
+// finds a database with nothing of it done, or with all.
 func (w *work) prepare(ctx context.Context, version int) error {
-	return w.inside(ctx, "", func(conn *pgx.Conn) error {
+	return w.inside(ctx, func(conn *pgx.Conn) error {
 		// Before Postgres 15 public belongs to the superuser and is open to all.
 		var public, mine, copied bool
 		err := conn.QueryRow(ctx, `
 			SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'public'),
 			       coalesce((SELECT pg_has_role(current_user, nspowner, 'USAGE') FROM pg_namespace WHERE nspname = 'public'), false),
-			       EXISTS (SELECT FROM pg_namespace WHERE nspname = $1 AND pg_get_userbyid(nspowner) = $2)`,
-			ownSchema, templateOwner).Scan(&public, &mine, &copied)
+			       EXISTS (SELECT FROM pg_namespace WHERE nspname = $1 AND nspowner = to_regrole($2))`,
+			ownSchema, objectsOwner).Scan(&public, &mine, &copied)
 		if err != nil {
 			return err
 		}
-		copied = copied && w.owner != templateOwner
 		if public && !mine {
 			w.warnOnce("the schema public of new databases stays open to every role: the admin is no superuser and the server is older than Postgres 15",
 				"server", w.server.Name, "version", version)
 		}
 		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-			var sql []string
-			if copied {
-				sql = w.takeOver()
-			}
-			sql = append(sql, w.privileges(public, mine)...)
-			if _, err := tx.Exec(ctx, strings.Join(sql, ";")); err != nil || !copied {
+			if !copied {
+				sql := append(w.ownership(public && mine), w.privileges(w.owner, public)...)
+				_, err := tx.Exec(ctx, strings.Join(sql, ";"))
 				return err
 			}
-			return w.grant(ctx, tx.Conn(), true)
+			// What owns the objects does not own the database; later migrations of it
+			// may make schemas and extensions all the same.
+			sql := append([]string{
+				"GRANT CREATE, TEMPORARY ON DATABASE " + quote(w.database) + " TO " + objectsOwner,
+				"SET LOCAL ROLE " + objectsOwner,
+			}, w.privileges(objectsOwner, public)...)
+			if _, err := tx.Exec(ctx, strings.Join(sql, ";")); err != nil {
+				return err
+			}
+			return w.grant(ctx, tx.Conn(), objectsOwner, true)
 		})
 	})
 }
 
-// takeOver gives the owner what the template's owner has in a copy. The schemas go
-// first, since a function's new owner must have the right to make one in its schema.
-func (w *work) takeOver() []string {
+// ownership gives the owner role a new database's schemas, and goes on as that role.
+func (w *work) ownership(public bool) []string {
 	owner := quote(w.owner)
-	return []string{
-		`DO $$ DECLARE statement text; BEGIN
-			FOR statement IN SELECT format('ALTER SCHEMA %I OWNER TO %I', nspname, '` + w.owner + `')
-			                 FROM pg_namespace WHERE nspowner = '` + templateOwner + `'::regrole
-			LOOP EXECUTE statement; END LOOP; END $$`,
-		"REASSIGN OWNED BY " + templateOwner + " TO " + owner,
-	}
-}
-
-// privileges are the statements of prepare that every database gets.
-func (w *work) privileges(public, mine bool) []string {
-	owner, app := quote(w.owner), quote(w.app)
 	var sql []string
-	if public && mine {
+	if public {
 		sql = append(sql,
 			"ALTER SCHEMA public OWNER TO "+owner,
 			"REVOKE ALL ON SCHEMA public FROM PUBLIC")
 	}
 	sql = append(sql, "SET LOCAL ROLE "+owner, "CREATE SCHEMA IF NOT EXISTS "+ownSchema)
-	tables := []string{ownSchema + "." + builtinTable, ownSchema + "." + appTable}
-	for _, table := range tables {
+	for _, table := range versionTables {
 		sql = append(sql, "CREATE TABLE IF NOT EXISTS "+table+" (version bigint NOT NULL PRIMARY KEY, dirty boolean NOT NULL)")
 	}
+	return sql
+}
+
+var versionTables = []string{ownSchema + "." + builtinTable, ownSchema + "." + appTable}
+
+// privileges are what the application's role gets in every database, whatever its
+// migrations make.
+func (w *work) privileges(owner string, public bool) []string {
 	if w.app == "" {
-		return sql
+		return nil
 	}
+	app := quote(w.app)
+	var sql []string
 	if public {
 		sql = append(sql, "GRANT USAGE ON SCHEMA public TO "+app)
 	}
-	for _, table := range tables {
-		sql = append(sql, "REVOKE ALL ON "+table+" FROM "+app, "GRANT SELECT ON "+table+" TO "+app)
-	}
-	forAll := "ALTER DEFAULT PRIVILEGES FOR ROLE " + owner + " GRANT "
+	tables := strings.Join(versionTables, ", ")
+	forAll := "ALTER DEFAULT PRIVILEGES FOR ROLE " + quote(owner) + " GRANT "
 	return append(sql,
+		"REVOKE ALL ON "+tables+" FROM "+app, "GRANT SELECT ON "+tables+" TO "+app,
 		"GRANT USAGE ON SCHEMA "+ownSchema+" TO "+app,
 		forAll+"USAGE ON SCHEMAS TO "+app,
 		forAll+"SELECT, INSERT, UPDATE, DELETE ON TABLES TO "+app,
@@ -135,32 +171,35 @@ func (w *work) privileges(public, mine bool) []string {
 // migration may have changed the default privileges. all is for a copy of a template,
 // where the objects were made without any: it also names the role where PUBLIC has
 // the right, as default privileges do. conn acts as the owner.
-func (w *work) grant(ctx context.Context, conn *pgx.Conn, all bool) error {
+func (w *work) grant(ctx context.Context, conn *pgx.Conn, owner string, all bool) error {
 	if w.app == "" {
 		return nil
 	}
+	// One statement a kind of object: a statement an object takes twice as long.
 	rows, _ := conn.Query(ctx, `
-		SELECT format('GRANT USAGE ON SCHEMA %I TO %I', n.nspname, $2::text)
-		FROM pg_namespace n
-		WHERE n.nspowner = $1::text::regrole AND n.nspname <> $3
-		  AND ($4 OR NOT has_schema_privilege($2::text, n.oid, 'USAGE'))
-		UNION ALL
-		SELECT format('GRANT SELECT, INSERT, UPDATE, DELETE ON TABLE %I.%I TO %I', n.nspname, c.relname, $2::text)
-		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE c.relowner = $1::text::regrole AND n.nspname <> $3 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-		  AND ($4 OR NOT (has_table_privilege($2::text, c.oid, 'SELECT') AND has_table_privilege($2::text, c.oid, 'INSERT')
-		       AND has_table_privilege($2::text, c.oid, 'UPDATE') AND has_table_privilege($2::text, c.oid, 'DELETE')))
-		UNION ALL
-		SELECT format('GRANT USAGE, SELECT, UPDATE ON SEQUENCE %I.%I TO %I', n.nspname, c.relname, $2::text)
-		FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE c.relowner = $1::text::regrole AND n.nspname <> $3 AND c.relkind = 'S'
-		  AND ($4 OR NOT (has_sequence_privilege($2::text, c.oid, 'USAGE') AND has_sequence_privilege($2::text, c.oid, 'SELECT')
-		       AND has_sequence_privilege($2::text, c.oid, 'UPDATE')))
-		UNION ALL
-		SELECT format('GRANT EXECUTE ON ROUTINE %s TO %I', p.oid::regprocedure, $2::text)
-		FROM pg_proc p
-		WHERE p.proowner = $1::text::regrole AND ($4 OR NOT has_function_privilege($2::text, p.oid, 'EXECUTE'))`,
-		w.owner, w.app, ownSchema, all)
+		SELECT format('GRANT %s %s TO %I', privileges, string_agg(object, ', '), $2::text) FROM (
+			SELECT 'USAGE ON SCHEMA', quote_ident(n.nspname)
+			FROM pg_namespace n
+			WHERE n.nspowner = $1::text::regrole AND n.nspname <> $3
+			  AND ($4 OR NOT has_schema_privilege($2::text, n.oid, 'USAGE'))
+			UNION ALL
+			SELECT 'SELECT, INSERT, UPDATE, DELETE ON TABLE', format('%I.%I', n.nspname, c.relname)
+			FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+			WHERE c.relowner = $1::text::regrole AND n.nspname <> $3 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
+			  AND ($4 OR NOT (has_table_privilege($2::text, c.oid, 'SELECT') AND has_table_privilege($2::text, c.oid, 'INSERT')
+			       AND has_table_privilege($2::text, c.oid, 'UPDATE') AND has_table_privilege($2::text, c.oid, 'DELETE')))
+			UNION ALL
+			SELECT 'USAGE, SELECT, UPDATE ON SEQUENCE', format('%I.%I', n.nspname, c.relname)
+			FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+			WHERE c.relowner = $1::text::regrole AND n.nspname <> $3 AND c.relkind = 'S'
+			  AND ($4 OR NOT (has_sequence_privilege($2::text, c.oid, 'USAGE') AND has_sequence_privilege($2::text, c.oid, 'SELECT')
+			       AND has_sequence_privilege($2::text, c.oid, 'UPDATE')))
+			UNION ALL
+			SELECT 'EXECUTE ON ROUTINE', p.oid::regprocedure::text
+			FROM pg_proc p
+			WHERE p.proowner = $1::text::regrole AND ($4 OR NOT has_function_privilege($2::text, p.oid, 'EXECUTE'))
+		) AS lacking (privileges, object)
+		GROUP BY privileges`, owner, w.app, ownSchema, all)
 	statements, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil || len(statements) == 0 {
 		return err

@@ -105,9 +105,13 @@ func TestTheApplicationReadsAndWritesAndCreatesNothing(t *testing.T) {
 				t.Errorf("version %q, want 5/6", got)
 			}
 			// Each table that a migration made, ours of the versions aside.
-			for _, table := range values[string](t, b.superURL(), `
+			tables := values[string](t, b.superURL(), `
 				SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-				WHERE c.relkind IN ('r', 'p', 'v') AND c.relowner = $1::text::regrole AND n.nspname <> 'tenantry'`, b.slug.OwnerRole()) {
+				WHERE c.relkind IN ('r', 'p', 'v') AND c.relowner = $1::text::regrole AND n.nspname <> 'tenantry'`, b.objectsOwner(t))
+			if len(tables) < 10 {
+				t.Errorf("tables of the owner: %q", tables)
+			}
+			for _, table := range tables {
 				for _, privilege := range []string{"SELECT", "INSERT", "UPDATE", "DELETE"} {
 					if !values[bool](t, b.appURL, "SELECT has_table_privilege($1, $2)", table, privilege)[0] {
 						t.Errorf("the application lacks %s on %s", privilege, table)
@@ -124,7 +128,7 @@ func TestTheApplicationReadsAndWritesAndCreatesNothing(t *testing.T) {
 				"CREATE TABLE mine (i int)", "CREATE TABLE sales.mine (i int)", "CREATE TABLE tenantry.mine (i int)",
 				"CREATE SCHEMA mine", "CREATE TEMP TABLE mine (i int)", "CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
 				"CREATE DATABASE mine", "CREATE ROLE mine", "ALTER TABLE thing ADD COLUMN mine int", "TRUNCATE thing",
-				"DROP TABLE thing", "CREATE EXTENSION pg_trgm", "SET ROLE " + b.slug.OwnerRole(),
+				"DROP TABLE thing", "CREATE EXTENSION pg_trgm", "SET ROLE " + b.slug.OwnerRole(), "SET ROLE " + b.objectsOwner(t),
 				"UPDATE tenantry.schema_migrations SET version = 1", "DELETE FROM tenantry.app_schema_migrations",
 				"DELETE FROM audit.event", "UPDATE audit.event SET event_type = 'Y'",
 			} {

@@ -42,9 +42,15 @@ func (w *work) migrate(ctx context.Context, owner tenancy.Ownership, appURL stri
 	if err := w.endSessions(ctx); err != nil {
 		return Version{}, failed(ctx, err, "cannot end old sessions of "+w.slug.DatabaseName()+on(w.server))
 	}
-	// Proves the ownership, and makes what an interrupted try has dropped.
-	if _, err := w.ensure(ctx, owner, appURL); err != nil {
+	f, err := w.lookOwn(ctx, owner)
+	if err != nil {
 		return Version{}, err
+	}
+	if !f.ready {
+		// An interrupted try has dropped it.
+		if _, err := w.ensure(ctx, owner, appURL); err != nil {
+			return Version{}, err
+		}
 	}
 	v, err := w.migrateOnce(ctx)
 	if !errors.Is(err, errUnclean) {
@@ -66,7 +72,7 @@ var errUnclean = errors.New("the database has a dirty version or one that the se
 
 func (w *work) migrateOnce(ctx context.Context) (v Version, err error) {
 	versions := make([]uint64, 2)
-	err = w.inside(ctx, w.owner, func(conn *pgx.Conn) error {
+	err = w.insideAsOwner(ctx, func(conn *pgx.Conn, owner string) error {
 		sources := make([]*migrationSource, len(w.sets))
 		applied := make([]int64, len(w.sets))
 		for i, set := range w.sets {
@@ -82,13 +88,13 @@ func (w *work) migrateOnce(ctx context.Context) (v Version, err error) {
 			}
 		}
 		for i, set := range w.sets {
-			last, err := w.runSet(ctx, set, sources[i], applied[i])
+			last, err := w.runSet(ctx, owner, set, sources[i], applied[i])
 			if err != nil {
 				return err
 			}
 			versions[i] = uint64(max(last, 0))
 		}
-		return w.grant(ctx, conn, false)
+		return w.grant(ctx, conn, owner, false)
 	})
 	if err != nil && !errors.Is(err, errUnclean) {
 		err = failed(ctx, err, "cannot migrate database "+w.database+on(w.server))

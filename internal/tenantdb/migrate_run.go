@@ -13,10 +13,10 @@ import (
 	"github.com/jackc/pgx/v5/stdlib"
 )
 
-// runSet applies the files of a set after version, one Steps call each, and
+// runSet applies the files of a set after version as owner, one Steps call each, and
 // returns the last version. The file is the unit because golang-migrate, asked
 // for more, leaves goroutines behind when one fails.
-func (w *work) runSet(ctx context.Context, set migrationSet, src *migrationSource, version int64) (int64, error) {
+func (w *work) runSet(ctx context.Context, owner string, set migrationSet, src *migrationSource, version int64) (int64, error) {
 	next, more, err := src.next(version)
 	if err != nil {
 		return version, unreadable(set, err)
@@ -24,7 +24,7 @@ func (w *work) runSet(ctx context.Context, set migrationSet, src *migrationSourc
 	if !more {
 		return version, nil
 	}
-	db, lifeline := w.openMigrator(ctx)
+	db, lifeline := w.openMigrator(ctx, owner)
 	// After the handles: closing them waits for nothing once the socket is shut,
 	// and a socket that the library has lost is shut too.
 	defer lifeline.cut()
@@ -61,8 +61,8 @@ func (w *work) runSet(ctx context.Context, set migrationSet, src *migrationSourc
 
 // openMigrator opens the handle that migrations run on, as the owner role. The
 // library ignores contexts, so the end of ctx shuts the socket under it.
-func (w *work) openMigrator(ctx context.Context) (*sql.DB, *lifeline) {
-	cfg := w.configFor(w.owner)
+func (w *work) openMigrator(ctx context.Context, owner string) (*sql.DB, *lifeline) {
+	cfg := w.configFor(owner)
 	cfg.RuntimeParams["statement_timeout"] = milliseconds(w.cfg.MigrationTimeout)
 	l := &lifeline{ctx: ctx, dial: cfg.DialFunc}
 	cfg.DialFunc = l.dialContext

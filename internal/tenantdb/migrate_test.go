@@ -66,7 +66,7 @@ func TestMigrateALargeSet(t *testing.T) {
 	// All of it belongs to the owner, RESET ROLE notwithstanding.
 	if got := values[string](t, b.superURL(), `
 		SELECT relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = relnamespace
-		WHERE relkind IN ('r', 'S') AND nspname !~ '^(pg_|information_schema)' AND relowner <> $1::text::regrole`, b.slug.OwnerRole()); len(got) != 0 {
+		WHERE relkind IN ('r', 'S') AND nspname !~ '^(pg_|information_schema)' AND relowner <> $1::text::regrole`, b.objectsOwner(t)); len(got) != 0 {
 		t.Errorf("not the owner's: %q", got)
 	}
 	if got := values[int64](t, b.appURL, "SELECT count(*) FROM t300"); got[0] != 0 {

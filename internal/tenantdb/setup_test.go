@@ -274,3 +274,9 @@ func eventually(t *testing.T, what string, ok func() bool) {
 		}
 	}
 }
+
+// objectsOwner is the role that the tenant's tables belong to.
+func (b *bundle) objectsOwner(t *testing.T) string {
+	t.Helper()
+	return values[string](t, b.superURL(), "SELECT pg_get_userbyid(nspowner)::text FROM pg_namespace WHERE nspname = 'tenantry'")[0]
+}

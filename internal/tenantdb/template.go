@@ -24,19 +24,18 @@ import (
 // it was last used.
 const (
 	templatePrefix = "tenantry_template_"
-	// templateKeeper owns the templates. It owns nothing within them: REASSIGN OWNED
-	// in a copy reaches for databases as well.
+	// templateKeeper owns the templates, so that no migration can change or drop one.
 	templateKeeper = "tenantry_templates"
-	// templateOwner owns what is in them, and no database. In a copy everything of
-	// its goes to the tenant's own owner role.
-	templateOwner = "tenantry_template_owner"
+	// objectsOwner owns what is in them and in their copies, and no database. It
+	// cannot log in, and no role of a tenant is a member of it.
+	objectsOwner = "tenantry_owner"
 
 	templateRoleMark = "tenantry templates"
 	unfinishedMark   = "tenantry template, unfinished"
 	readyMark        = "tenantry template, last used "
 
 	// templateLayout is part of the digest; it changes with what prepare makes.
-	templateLayout = "1"
+	templateLayout = "2"
 	// templateLock is held, on the connection that creates and drops, by whoever
 	// changes anything about a server's templates.
 	templateLock = "tenantry templates"
@@ -59,7 +58,7 @@ const (
 // templateWork returns w's hold of the server, aimed at a template.
 func (w *work) templateWork(name string) *work {
 	t := *w
-	t.place = place{database: name, owner: templateOwner}
+	t.place = place{database: name, owner: objectsOwner}
 	return &t
 }
 
@@ -128,7 +127,7 @@ func (w *work) lookAtTemplate(ctx context.Context, name string) (templateState, 
 		LEFT JOIN pg_database d ON d.datname = $1
 		LEFT JOIN pg_roles k ON k.rolname = $2
 		LEFT JOIN pg_roles o ON o.rolname = $3`,
-		name, templateKeeper, templateOwner, templateRoleMark).Scan(
+		name, templateKeeper, objectsOwner, templateRoleMark).Scan(
 		&t.exists, &comment, &owned, &invalid, &open, &foreignRole, &t.roles, &now, &t.version, &t.unsafe)
 	if err != nil {
 		return t, failed(ctx, err, "cannot look at template "+name+on(w.server))

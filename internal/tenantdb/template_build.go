@@ -53,7 +53,7 @@ func (w *work) fill(ctx context.Context, t templateState) error {
 	if _, err := execAll(ctx, w.conn,
 		"COMMENT ON DATABASE "+name+" IS '"+unfinishedMark+"'",
 		"REVOKE ALL ON DATABASE "+name+" FROM PUBLIC",
-		"GRANT ALL ON DATABASE "+name+" TO "+templateOwner+" WITH GRANT OPTION",
+		"GRANT ALL ON DATABASE "+name+" TO "+objectsOwner+" WITH GRANT OPTION",
 		"ALTER DATABASE "+name+" ALLOW_CONNECTIONS true",
 	); err != nil {
 		return failed(ctx, err, "cannot open template "+w.database+on(w.server))
@@ -94,7 +94,7 @@ func strategy(t templateState) string {
 // no superuser act for them.
 func (w *work) ensureTemplateRoles(ctx context.Context) error {
 	var sql []string
-	for _, role := range []string{templateKeeper, templateOwner} {
+	for _, role := range []string{templateKeeper, objectsOwner} {
 		sql = append(sql, `DO $$ BEGIN
 			IF to_regrole('`+role+`') IS NULL THEN
 				CREATE ROLE `+role+` NOLOGIN;
@@ -115,10 +115,9 @@ func (w *work) ownRights(ctx context.Context) (acl string, err error) {
 }
 
 // whyUnfit names what migrations left that CREATE DATABASE … TEMPLATE does not copy,
-// that REASSIGN OWNED does not pass on, or that must not be the same in two tenants'
-// databases.
+// or that must not be the same in two tenants' databases.
 func (w *work) whyUnfit(ctx context.Context, rights string) (reason string, err error) {
-	err = w.inside(ctx, "", func(conn *pgx.Conn) error {
+	err = w.inside(ctx, func(conn *pgx.Conn) error {
 		rows, _ := conn.Query(ctx, `
 			WITH me AS (SELECT oid, datacl, datconnlimit FROM pg_database WHERE datname = current_database()),
 			     owner AS (SELECT $1::text::regrole::oid AS oid)
@@ -130,11 +129,7 @@ func (w *work) whyUnfit(ctx context.Context, rights string) (reason string, err 
 			UNION ALL SELECT 'a security label of the database' FROM pg_shseclabel s, me WHERE s.objoid = me.oid
 			UNION ALL SELECT 'a subscription' FROM pg_subscription s, me WHERE s.subdbid = me.oid
 			UNION ALL SELECT 'a membership of the owner' FROM pg_auth_members m, owner WHERE m.member = owner.oid
-			UNION ALL SELECT 'default privileges' FROM pg_default_acl a, owner WHERE a.defaclrole = owner.oid
-			UNION ALL SELECT 'a policy, a user mapping or rights that name the owner' FROM pg_shdepend d, me, owner
-			          WHERE d.dbid = me.oid AND d.refclassid = 'pg_authid'::regclass AND d.refobjid = owner.oid
-			            AND (d.deptype <> 'o' OR d.classid = 'pg_user_mapping'::regclass)
-			UNION ALL SELECT 'the name of the database or the owner, in ' || place FROM (
+			UNION ALL SELECT 'the name of the database, in ' || place FROM (
 				SELECT 'a comment', description FROM pg_description
 				UNION ALL SELECT 'a function', prosrc FROM pg_proc WHERE proowner = (TABLE owner)
 				UNION ALL SELECT 'a default', pg_get_expr(adbin, adrelid) FROM pg_attrdef
@@ -142,7 +137,7 @@ func (w *work) whyUnfit(ctx context.Context, rights string) (reason string, err 
 				UNION ALL SELECT 'a view', pg_get_viewdef(oid) FROM pg_class WHERE relkind IN ('v', 'm') AND relowner = (TABLE owner)
 				UNION ALL SELECT 'a policy', concat(pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)) FROM pg_policy
 			) AS texts (place, content) WHERE content LIKE $4
-			LIMIT 1`, templateOwner, rights, unfinishedMark, namePattern)
+			LIMIT 1`, objectsOwner, rights, unfinishedMark, namePattern)
 		found, err := pgx.CollectRows(rows, pgx.RowTo[string])
 		if err != nil || len(found) > 0 {
 			reason = strings.Join(found, ", ")
@@ -154,15 +149,14 @@ func (w *work) whyUnfit(ctx context.Context, rights string) (reason string, err 
 	return reason, err
 }
 
-// namePattern finds a template's name and its owner's, as current_database() and
-// current_user have put them somewhere.
+// namePattern finds a template's name, as current_database() has put it somewhere.
 var namePattern = "%" + strings.ReplaceAll(templatePrefix, "_", `\_`) + "%"
 
 // whyUnfitRows looks at the rows that migrations made.
 func (w *work) whyUnfitRows(ctx context.Context, conn *pgx.Conn) (string, error) {
 	rows, _ := conn.Query(ctx, `
 		SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-		WHERE c.relowner = $1::text::regrole AND c.relkind IN ('r', 'm') AND n.nspname <> $2 AND c.relispopulated`, templateOwner, ownSchema)
+		WHERE c.relowner = $1::text::regrole AND c.relkind IN ('r', 'm') AND n.nspname <> $2 AND c.relispopulated`, objectsOwner, ownSchema)
 	tables, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil {
 		return "", err
@@ -179,7 +173,7 @@ func (w *work) whyUnfitRows(ctx context.Context, conn *pgx.Conn) (string, error)
 		case err != nil:
 			return "", err
 		case named:
-			return "the name of the database or the owner, in a row of " + table, nil
+			return "the name of the database, in a row of " + table, nil
 		case any && generator != "":
 			return "rows, of " + table + ", where file " + generator + " makes random values", nil
 		}
@@ -233,6 +227,6 @@ func (w *work) finish(ctx context.Context) error {
 			return err
 		}
 	}
-	_, err := execAll(ctx, w.conn, "REVOKE ALL ON DATABASE "+name+" FROM "+templateOwner+" CASCADE", noteUse(w.database))
+	_, err := execAll(ctx, w.conn, "REVOKE ALL ON DATABASE "+name+" FROM "+objectsOwner+" CASCADE", noteUse(w.database))
 	return err
 }

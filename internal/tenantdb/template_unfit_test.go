@@ -21,10 +21,7 @@ func TestSetsThatCannotLiveInATemplate(t *testing.T) {
 		"settings":              {files("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET work_mem = ''5MB''', current_database()); END $$"), "must be owner of database"},
 		"rights":                {files("DO $$ BEGIN EXECUTE format('GRANT TEMP ON DATABASE %I TO PUBLIC', current_database()); END $$"), "rights on the database"},
 		"comment":               {files("DO $$ BEGIN EXECUTE format('COMMENT ON DATABASE %I IS ''mine''', current_database()); END $$"), "must be owner of database"},
-		"default privileges":    {files("ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC"), "default privileges"},
-		"policy for the owner":  {files("CREATE TABLE p (); CREATE POLICY mine ON p TO CURRENT_USER USING (true)"), "a policy, a user mapping or rights that name the owner"},
-		"its name in a row":     {files("CREATE TABLE p AS SELECT current_database()::text AS name"), "the name of the database or the owner, in a row of public.p"},
-		"owner's name in a row": {files("CREATE TABLE p AS SELECT jsonb_build_object('by', current_user) AS v"), "the name of the database or the owner, in a row of public.p"},
+		"its name in a row":     {files("CREATE TABLE p AS SELECT jsonb_build_object('in', current_database()) AS name"), "the name of the database, in a row of public.p"},
 		"its name in a default": {files("DO $$ BEGIN EXECUTE format('CREATE TABLE p (d text DEFAULT %L)', current_database()); END $$"), "in a default"},
 		"a random key":          {files("CREATE TABLE p AS SELECT md5(random()::text) AS key"), "makes random values"},
 		"a random default":      {files("CREATE TABLE p (k uuid DEFAULT gen_random_uuid(), v int); INSERT INTO p (v) VALUES (1)"), "makes random values"},
@@ -66,6 +63,8 @@ func TestSetsThatMayLiveInATemplate(t *testing.T) {
 	for name, statements := range map[string]string{
 		"random default without rows": "CREATE TABLE p (k uuid DEFAULT gen_random_uuid())",
 		"random and content with it":  "-- tenantry: template\nCREATE TABLE p (k uuid DEFAULT gen_random_uuid(), v int); INSERT INTO p (v) VALUES (1)",
+		"default privileges":          "ALTER DEFAULT PRIVILEGES REVOKE EXECUTE ON FUNCTIONS FROM PUBLIC",
+		"policy for the owner":        "CREATE TABLE p (); CREATE POLICY mine ON p TO CURRENT_USER USING (true)",
 		"name asked for at run time":  "CREATE TABLE p (by text DEFAULT current_user, db text DEFAULT current_database())",
 	} {
 		t.Run(name, func(t *testing.T) {
