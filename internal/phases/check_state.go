@@ -8,6 +8,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/tenantry/tenantry/internal/pipeline"
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
@@ -41,43 +43,66 @@ func (p CheckState) Do(ctx context.Context, run *pipeline.Run) error {
 	if !registered || tenant.JobID == job {
 		registered, home = false, *run.Job.Server
 	}
-	if err := p.Databases.Resolve(ctx, home); err != nil {
-		return fmt.Errorf("cannot reach server %s: %w", home.Name, err)
+	// The vault, the home and the other servers do not wait for each other.
+	var secret tenancy.SecretState
+	var database tenancy.DatabaseState
+	var others elsewhere
+	var asked errgroup.Group
+	asked.Go(func() (err error) {
+		if secret, err = p.Secrets.Inspect(ctx, slug.SecretName()); err != nil {
+			return fmt.Errorf("cannot look up secret %s: %w", slug.SecretName(), err)
+		}
+		return nil
+	})
+	asked.Go(func() (err error) {
+		if err := p.Databases.Resolve(ctx, home); err != nil {
+			return fmt.Errorf("cannot reach server %s: %w", home.Name, err)
+		}
+		if database, err = p.Databases.Inspect(ctx, home, slug); err != nil {
+			return fmt.Errorf("cannot look up database %s on %s: %w", slug.DatabaseName(), home.Name, err)
+		}
+		return nil
+	})
+	if !registered {
+		asked.Go(func() (err error) {
+			others, err = p.askOtherServers(ctx, slug, home)
+			return err
+		})
 	}
-	secret, err := p.Secrets.Inspect(ctx, slug.SecretName())
-	if err != nil {
-		return fmt.Errorf("cannot look up secret %s: %w", slug.SecretName(), err)
-	}
-	database, err := p.Databases.Inspect(ctx, home, slug)
-	if err != nil {
-		return fmt.Errorf("cannot look up database %s on %s: %w", slug.DatabaseName(), home.Name, err)
+	if err := asked.Wait(); err != nil {
+		return err
 	}
 	found := parts{registered: registered}
 	found.addSecret(slug, secret, job)
 	found.addDatabase(slug, home.Name, database, job)
-
-	var unchecked []string
-	if !registered {
-		if unchecked, err = p.checkOtherServers(ctx, slug, home, job, &found); err != nil {
-			return err
-		}
+	for name, state := range others.states {
+		found.addDatabase(slug, name, state, job)
 	}
+	slices.Sort(found.databases)
 	if err := found.verdict(slug); err != nil {
 		return err
 	}
+	run.Unclaimed = secret == (tenancy.SecretState{})
 	run.Detail = map[string]any{"database": slug.DatabaseName(), "secretRef": slug.SecretName()}
-	if len(unchecked) > 0 {
-		run.Detail["uncheckedServers"] = unchecked
+	if len(others.silent) > 0 {
+		run.Detail["uncheckedServers"] = others.silent
 	}
 	return nil
 }
 
-// checkOtherServers looks for a database of the name on every other active
-// server, all at once, and returns the names of those that did not answer.
-func (p CheckState) checkOtherServers(ctx context.Context, slug tenancy.Slug, home tenancy.DBServer, job tenancy.JobID, found *parts) (unchecked []string, err error) {
+// elsewhere is what the other servers said, by their names, and who said nothing.
+type elsewhere struct {
+	states map[string]tenancy.DatabaseState
+	silent []string
+}
+
+// askOtherServers looks for a database of the name on every other active server,
+// all at once.
+func (p CheckState) askOtherServers(ctx context.Context, slug tenancy.Slug, home tenancy.DBServer) (elsewhere, error) {
+	others := elsewhere{states: map[string]tenancy.DatabaseState{}}
 	servers, err := p.Registry.ListServers(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("cannot list the servers: %w", err)
+		return others, fmt.Errorf("cannot list the servers: %w", err)
 	}
 	limited, cancel := context.WithTimeout(ctx, otherServerLimit)
 	defer cancel()
@@ -92,20 +117,19 @@ func (p CheckState) checkOtherServers(ctx context.Context, slug tenancy.Slug, ho
 			mu.Lock()
 			defer mu.Unlock()
 			if err != nil {
-				unchecked = append(unchecked, s.Name)
+				others.silent = append(others.silent, s.Name)
 				return
 			}
-			found.addDatabase(slug, s.Name, state, job)
+			others.states[s.Name] = state
 		})
 	}
 	wait.Wait()
 	if err := ctx.Err(); err != nil {
 		// The worker stops, or lost the job: nobody was asked in earnest.
-		return nil, fmt.Errorf("cannot look at the other servers: %w", err)
+		return others, fmt.Errorf("cannot look at the other servers: %w", err)
 	}
-	slices.Sort(unchecked)
-	slices.Sort(found.databases)
-	return unchecked, nil
+	slices.Sort(others.silent)
+	return others, nil
 }
 
 // parts is what was found of a tenant that this job did not make.

@@ -41,6 +41,8 @@ type Secrets interface {
 	Inspect(ctx context.Context, name string) (tenancy.SecretState, error)
 	Value(ctx context.Context, name string) (string, error)
 	Ensure(ctx context.Context, name string, owner tenancy.Ownership, value func() (string, error)) (string, error)
+	// Create is Ensure for a name just seen to be nobody's.
+	Create(ctx context.Context, name string, owner tenancy.Ownership, value func() (string, error)) (string, error)
 	Drop(ctx context.Context, name string, owner tenancy.Ownership) (purged bool, err error)
 }
 

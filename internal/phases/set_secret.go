@@ -28,13 +28,17 @@ func (SetSecret) Limit() time.Duration { return secretLimit }
 // Do fails with CodePartialState if the name holds a secret of someone else.
 func (p SetSecret) Do(ctx context.Context, run *pipeline.Run) error {
 	name := run.Job.Slug.SecretName()
-	value, err := p.Secrets.Ensure(ctx, name, run.Job.Ownership(), func() (string, error) {
+	set := p.Secrets.Ensure
+	if run.Unclaimed {
+		set = p.Secrets.Create
+	}
+	value, err := set(ctx, name, run.Job.Ownership(), func() (string, error) {
 		return p.Databases.AppURL(ctx, *run.Job.Server, run.Job.Slug, p.NewPassword())
 	})
 	if err != nil {
 		return fmt.Errorf("cannot set secret %s: %w", name, err)
 	}
-	run.Credential = value
+	run.Credential, run.Unclaimed = value, false
 	run.Detail = map[string]any{"secretRef": name}
 	return nil
 }

@@ -127,6 +127,10 @@ func (s tappedSecrets) Ensure(ctx context.Context, name string, owner tenancy.Ow
 	return through(s.tap, "Ensure", func() (string, error) { return s.Secrets.Ensure(ctx, name, owner, value) })
 }
 
+func (s tappedSecrets) Create(ctx context.Context, name string, owner tenancy.Ownership, value func() (string, error)) (string, error) {
+	return through(s.tap, "Create", func() (string, error) { return s.Secrets.Create(ctx, name, owner, value) })
+}
+
 func (s tappedSecrets) Drop(ctx context.Context, name string, owner tenancy.Ownership) (bool, error) {
 	return through(s.tap, "Drop", func() (bool, error) { return s.Secrets.Drop(ctx, name, owner) })
 }

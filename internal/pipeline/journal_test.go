@@ -83,6 +83,10 @@ func (j *journal) RenewLease(_ context.Context, lease tenancy.Lease, _ time.Dura
 	return nil
 }
 
+func (j *journal) CheckLease(ctx context.Context, lease tenancy.Lease, ttl time.Duration) error {
+	return j.RenewLease(ctx, lease, ttl)
+}
+
 func (j *journal) ReleaseLease(_ context.Context, lease tenancy.Lease) error {
 	return j.write("release", lease, func(*tenancy.Job) { j.held = false })
 }

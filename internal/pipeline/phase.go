@@ -44,6 +44,9 @@ type Run struct {
 	// run to spare the vault a question; empty after a resume. It is never
 	// recorded.
 	Credential string
+	// Unclaimed says that this very run has found nothing of the tenant's name
+	// anywhere. Like Credential it spares a question and is never recorded.
+	Unclaimed bool
 }
 
 // DetailOf returns what an earlier phase recorded, in this run or before a
@@ -66,6 +69,8 @@ type Journal interface {
 	// CodeNotFound.
 	AcquireLease(ctx context.Context, id tenancy.JobID, owner string, ttl time.Duration) (tenancy.Job, tenancy.Lease, error)
 	RenewLease(ctx context.Context, lease tenancy.Lease, ttl time.Duration) error
+	// CheckLease reports whether the lease stands and lasts; it may renew it.
+	CheckLease(ctx context.Context, lease tenancy.Lease, ttl time.Duration) error
 	// ReleaseLease gives the job back; it may be taken again at once.
 	ReleaseLease(ctx context.Context, lease tenancy.Lease) error
 

@@ -122,7 +122,7 @@ func (r *Runner) Run(ctx context.Context, id tenancy.JobID) error {
 	defer stop()
 	// A worker that was suspended, with its whole machine perhaps, does not know
 	// how long: before it touches anything outside master it asks.
-	held = tenancy.WithFence(held, func(ctx context.Context) error { return r.Journal.RenewLease(ctx, lease, ttl) })
+	held = tenancy.WithFence(held, func(ctx context.Context) error { return r.Journal.CheckLease(ctx, lease, ttl) })
 
 	x := &execution{
 		Runner: r, parent: ctx, phases: phases,

@@ -13,6 +13,7 @@ var contract = map[string]func(*testing.T, *fixture){
 	"absent":                        absentIsNotFound,
 	"ping":                          pingAnswers,
 	"ensure sets and keeps":         ensureSetsAndKeeps,
+	"create sets and recovers":      createSetsAndRecovers,
 	"ensure leaves others alone":    ensureLeavesOthersAlone,
 	"ensure recovers ours":          ensureRecoversOurs,
 	"ensure spares foreign deleted": ensureSparesForeignDeleted,

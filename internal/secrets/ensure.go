@@ -15,12 +15,23 @@ import (
 // alone and gives CodePartialState; other failures are as Get's. An error of
 // value is returned as it is.
 func (v *Vault) Ensure(ctx context.Context, name string, owner tenancy.Ownership, value func() (string, error)) (string, error) {
+	return v.ensure(ctx, name, owner, false, value)
+}
+
+// Create is Ensure for a name of which the caller has just seen that nothing has it:
+// it does not look before it sets. Whatever took the name since gets a new version,
+// as what takes it between Ensure's look and its set would.
+func (v *Vault) Create(ctx context.Context, name string, owner tenancy.Ownership, value func() (string, error)) (string, error) {
+	return v.ensure(ctx, name, owner, true, value)
+}
+
+func (v *Vault) ensure(ctx context.Context, name string, owner tenancy.Ownership, unclaimed bool, value func() (string, error)) (string, error) {
 	if owner.TenantID == "" || owner.JobID == "" {
 		return "", tenancy.Errorf(tenancy.CodeInternal, "Secret %s was to be set without an owner.", name)
 	}
 	want := mark{managed: true, owner: owner}
 	keep := func(seen sighting) bool { return seen.mark == want }
-	return v.claim(ctx, name, want, keep, value)
+	return v.claim(ctx, name, want, unclaimed, keep, value)
 }
 
 // Set makes name hold value, as a secret of the platform rather than of a
@@ -30,22 +41,27 @@ func (v *Vault) Ensure(ctx context.Context, name string, owner tenancy.Ownership
 func (v *Vault) Set(ctx context.Context, name, value string) error {
 	want := mark{managed: true}
 	keep := func(seen sighting) bool { return seen.mark == want && seen.value == value }
-	_, err := v.claim(ctx, name, want, keep, func() (string, error) { return value, nil })
+	_, err := v.claim(ctx, name, want, false, keep, func() (string, error) { return value, nil })
 	return err
 }
 
 // claim looks and steps until a live secret that keep accepts has the name, and
-// returns its value. What it sets it reads back, because Set has no
+// returns its value. It spares the first look if the name is unclaimed. What it sets it reads back, because Set has no
 // precondition: of two writers for the same owner both return the later value.
-func (v *Vault) claim(ctx context.Context, name string, want mark, keep func(sighting) bool, value func() (string, error)) (string, error) {
+func (v *Vault) claim(ctx context.Context, name string, want mark, unclaimed bool, keep func(sighting) bool, value func() (string, error)) (string, error) {
 	var standing string
 	var fresh *string
 	recovered, written := false, false
 	err := v.untilSettled(ctx, name, func(ctx context.Context) (next, error) {
-		seen, err := v.look(ctx, name)
+		var seen sighting
+		if !unclaimed {
+			var err error
+			if seen, err = v.look(ctx, name); err != nil {
+				return settled, err
+			}
+		}
+		unclaimed = false
 		switch {
-		case err != nil:
-			return settled, err
 		case seen.presence == live && keep(seen):
 			standing = seen.value
 			return settled, nil

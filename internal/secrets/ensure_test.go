@@ -55,6 +55,23 @@ func ensureSetsAndKeeps(t *testing.T, f *fixture) {
 	}
 }
 
+// createSetsAndRecovers: the name may be another than the caller saw.
+func createSetsAndRecovers(t *testing.T, f *fixture) {
+	for _, before := range []func(){
+		func() {},
+		func() { f.remove(t, name) },
+		func() { f.remove(t, name); f.awaitDeleted(t, name) },
+	} {
+		before()
+		if got, err := f.Create(t.Context(), name, acme, fresh("postgres://new", nil)); err != nil || got != "postgres://new" {
+			t.Fatalf("Create: %q, %v", got, err)
+		}
+		if diff := cmp.Diff(tagsOf(acme), f.tags(t, name)); diff != "" {
+			t.Errorf("tags: -want +got:\n%s", diff)
+		}
+	}
+}
+
 func ensureLeavesOthersAlone(t *testing.T, f *fixture) {
 	for name, tags := range map[string]map[string]string{
 		"stranger":       nil,

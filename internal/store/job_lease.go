@@ -62,6 +62,18 @@ func (s *Store) RenewLease(ctx context.Context, lease tenancy.Lease, ttl time.Du
 		WHERE `+held+` RETURNING job_id`, lease, ttl)
 }
 
+// CheckLease reports whether a lease stands, for long enough to do something: what
+// has less than half of ttl left is extended. It costs no commit as a rule.
+func (s *Store) CheckLease(ctx context.Context, lease tenancy.Lease, ttl time.Duration) error {
+	var lasts bool
+	err := fencedRow(s.pool.QueryRow(ctx, `
+		SELECT coalesce(lease_until > now() + $3, false) FROM identity.job WHERE `+held, lease.JobID, lease.Epoch, ttl/2), &lasts)
+	if err != nil || lasts {
+		return err
+	}
+	return s.RenewLease(ctx, lease, ttl)
+}
+
 // ReleaseLease gives the job back; it is due at once.
 func (s *Store) ReleaseLease(ctx context.Context, lease tenancy.Lease) error {
 	return s.fenced(ctx, `

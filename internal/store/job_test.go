@@ -171,6 +171,7 @@ func TestLeaseIsExclusiveAndFences(t *testing.T) {
 	cause := tenancy.PhaseError{Code: tenancy.CodeInternal, Message: "x"}
 	writes := map[string]func(tenancy.Lease) error{
 		"RenewLease":  func(l tenancy.Lease) error { return p.RenewLease(ctx, l, time.Minute) },
+		"CheckLease":  func(l tenancy.Lease) error { return p.CheckLease(ctx, l, time.Minute) },
 		"StartPhase":  func(l tenancy.Lease) error { return p.StartPhase(ctx, l, phase) },
 		"FinishPhase": func(l tenancy.Lease) error { _, err := p.FinishPhase(ctx, l, phase, "state_checked", nil); return err },
 		"RetryPhase":  func(l tenancy.Lease) error { return p.RetryPhase(ctx, l, phase, cause, 0) },
@@ -197,6 +198,17 @@ func TestLeaseIsExclusiveAndFences(t *testing.T) {
 	}
 	if err := p.StartPhase(ctx, second, phase); err != nil {
 		t.Error(err)
+	}
+	// What lasts is only looked at, what does not is extended.
+	left := `SELECT lease_until > now() + interval '50 seconds' FROM identity.job WHERE job_id = $1`
+	for _, until := range []time.Duration{40 * time.Second, 20 * time.Second, -time.Second} {
+		if err := errors.Join(p.RenewLease(ctx, second, until), p.CheckLease(ctx, second, time.Minute)); err != nil {
+			t.Fatal(err)
+		}
+		var extended bool
+		if p.scan(t, left, &extended, job.ID); extended != (until < 30*time.Second) {
+			t.Errorf("with %s left: extended is %v", until, extended)
+		}
 	}
 }
 

@@ -18,6 +18,7 @@ import (
 // effect, if something of the slug's name exists that owner's job did not make.
 func (s *Servers) EnsureDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string) (origin tenancy.DatabaseOrigin, err error) {
 	err = s.withSlug(ctx, server, slug, func(ctx context.Context, w *work) error {
+		w.keeps = tenancy.HasFence(ctx)
 		origin, err = w.ensure(ctx, owner, appURL)
 		return err
 	})

@@ -69,6 +69,7 @@ func (w *work) drop(ctx context.Context, owner tenancy.Ownership) error {
 // it tries for some seconds.
 func (w *work) forceDrop(ctx context.Context) error {
 	name := w.database
+	w.leaveKept()
 	var err error
 	for delay := 10 * time.Millisecond; delay < 2*time.Second; delay *= 2 {
 		if err := w.terminate(ctx, name); err != nil {
@@ -102,13 +103,13 @@ func (w *work) terminate(ctx context.Context, database string) error {
 
 // endSessions ends our own sessions in the database, and returns when
 // they are gone. They are those of this package's earlier callers that died:
-// the present one holds the slug and has none.
+// the present one holds the slug and has none but what was kept for it.
 func (w *work) endSessions(ctx context.Context) error {
 	for delay := time.Millisecond; ; delay = min(2*delay, 50*time.Millisecond) {
 		rows, _ := w.conn.Query(ctx, `
 			SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a
-			WHERE a.datname = $1 AND a.usename = current_user AND a.application_name = $2 AND a.pid <> pg_backend_pid()`,
-			w.database, w.cfg.AppName)
+			WHERE a.datname = $1 AND a.usename = current_user AND a.application_name = $2
+			  AND a.pid NOT IN (pg_backend_pid(), $3)`, w.database, w.cfg.AppName, w.keptPID())
 		ended, err := pgx.CollectRows(rows, pgx.RowTo[bool])
 		if err != nil || len(ended) == 0 {
 			return err

@@ -36,8 +36,12 @@ func (w *work) inside(ctx context.Context, f func(*pgx.Conn) error) error {
 	if err != nil {
 		return err
 	}
-	defer leave(conn)
-	return f(conn)
+	if err := f(conn); err != nil || !w.keeps {
+		leave(conn)
+		return err
+	}
+	w.keep(conn)
+	return nil
 }
 
 // insideAsOwner calls f with a session that acts as owner, who owns what is in the
@@ -62,8 +66,11 @@ func (w *work) becomeOwner(ctx context.Context, conn *pgx.Conn) (owner string, e
 	return owner, err
 }
 
-// enter connects to the database.
+// enter connects to the database, or takes the session that an earlier call kept.
 func (w *work) enter(ctx context.Context) (*pgx.Conn, error) {
+	if conn := w.takeKept(ctx); conn != nil {
+		return conn, nil
+	}
 	conn, err := pgx.ConnectConfig(ctx, w.configFor(""))
 	if pgerr.IsAuthFailure(err) {
 		// The admin's password may have changed since the pool was made.
@@ -79,13 +86,6 @@ func (w *work) enter(ctx context.Context) (*pgx.Conn, error) {
 		return nil, err
 	}
 	return conn, nil
-}
-
-// leave ends a session, whether or not anybody still waits.
-func leave(conn *pgx.Conn) {
-	ctx, cancel := context.WithTimeout(context.Background(), cleanupTime)
-	defer cancel()
-	_ = conn.Close(ctx)
 }
 
 // prepare sets who may do what inside the database, for what is there and for

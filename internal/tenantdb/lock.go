@@ -27,6 +27,8 @@ type work struct {
 	place
 	pool *adminPool
 	conn *pgx.Conn
+	// keeps: the job's next phase will enter the database too.
+	keeps bool
 }
 
 // place is the database that is worked on and the roles of its own: the slug's, or

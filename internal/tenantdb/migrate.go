@@ -27,6 +27,7 @@ import (
 // It returns soon after ctx ends, and leaves no session behind.
 func (s *Servers) Migrate(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string) (version string, err error) {
 	err = s.withSlug(ctx, server, slug, func(ctx context.Context, w *work) error {
+		w.keeps = tenancy.HasFence(ctx)
 		v, err := w.migrate(ctx, owner, appURL)
 		version = v.String()
 		return err
@@ -87,19 +88,61 @@ func (w *work) migrateOnce(ctx context.Context) (v Version, err error) {
 				return errUnclean
 			}
 		}
-		for i, set := range w.sets {
-			last, err := w.runSet(ctx, owner, set, sources[i], applied[i])
-			if err != nil {
-				return err
+		return w.completingGrants(ctx, conn, owner, !upToDate(sources, applied), func() error {
+			for i, set := range w.sets {
+				last, err := w.runSet(ctx, owner, set, sources[i], applied[i])
+				if err != nil {
+					return err
+				}
+				versions[i] = uint64(max(last, 0))
 			}
-			versions[i] = uint64(max(last, 0))
-		}
-		return w.grant(ctx, conn, owner, false)
+			return nil
+		})
 	})
 	if err != nil && !errors.Is(err, errUnclean) {
 		err = failed(ctx, err, "cannot migrate database "+w.database+on(w.server))
 	}
 	return Version{Builtin: versions[0], App: versions[1]}, err
+}
+
+// upToDate reports whether every set is applied to its last file. A source that
+// cannot be read is not.
+func upToDate(sources []*migrationSource, applied []int64) bool {
+	for i, src := range sources {
+		if _, more, err := src.next(applied[i]); more || err != nil {
+			return false
+		}
+	}
+	return true
+}
+
+// incomplete is the COMMENT of our schema while files have run and the grants are not
+// completed yet. To look for what is lacking takes longer than all else that is done
+// to a database without new files.
+const incomplete = "grants to be completed"
+
+// completingGrants calls run, and completes the grants if it may have made something
+// or if an earlier call did and was killed before it got there.
+func (w *work) completingGrants(ctx context.Context, conn *pgx.Conn, owner string, changes bool, run func() error) error {
+	comment := "COMMENT ON SCHEMA " + ownSchema + " IS "
+	if changes {
+		if _, err := conn.Exec(ctx, comment+"'"+incomplete+"'"); err != nil {
+			return err
+		}
+	} else if err := conn.QueryRow(ctx, "SELECT coalesce(obj_description($1::text::regnamespace, 'pg_namespace'), '') = $2",
+		ownSchema, incomplete).Scan(&changes); err != nil {
+		return err
+	}
+	if err := run(); err != nil || !changes {
+		return err
+	}
+	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
+		if err := w.grant(ctx, conn, owner, false); err != nil {
+			return err
+		}
+		_, err := tx.Exec(ctx, comment+"NULL")
+		return err
+	})
 }
 
 // appliedVersion reads a version table; it fails with errUnclean if a migration

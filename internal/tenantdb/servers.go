@@ -60,6 +60,7 @@ type Servers struct {
 	closing sync.WaitGroup // pools that wait for their last user
 	warned  map[warning]bool
 	unfit   map[warning]unfit // by server and template
+	kept    map[room]*keptSession
 }
 
 // warning is something that is said once of a server.
@@ -90,6 +91,7 @@ func New(cfg Config) (*Servers, error) {
 		pools:  map[tenancy.ServerID]*adminPool{},
 		warned: map[warning]bool{},
 		unfit:  map[warning]unfit{},
+		kept:   map[room]*keptSession{},
 	}
 	if cfg.AppMigrations != nil {
 		s.sets = append(s.sets, migrationSet{label: "application's", files: cfg.AppMigrations, table: appTable})
@@ -111,6 +113,7 @@ func setDefault[T comparable](v *T, to T) {
 
 // Close closes every connection, after the calls that use them have returned.
 func (s *Servers) Close() {
+	s.leaveAll()
 	s.mu.Lock()
 	for id, p := range s.pools {
 		s.retire(p)

@@ -58,7 +58,7 @@ const (
 // templateWork returns w's hold of the server, aimed at a template.
 func (w *work) templateWork(name string) *work {
 	t := *w
-	t.place = place{database: name, owner: objectsOwner}
+	t.place, t.keeps = place{database: name, owner: objectsOwner}, false
 	return &t
 }
 
