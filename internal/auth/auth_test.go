@@ -26,6 +26,11 @@ func (t tokens) Authenticate(_ context.Context, hash []byte) (tenancy.Principal,
 	return p, nil
 }
 
+func (t tokens) AuthenticateWatcher(ctx context.Context, hash []byte, watched tenancy.JobID) (tenancy.Principal, *tenancy.JobVersion, error) {
+	p, err := t.Authenticate(ctx, hash)
+	return p, &tenancy.JobVersion{Version: int64(len(watched))}, err
+}
+
 func TestTokenIsKnownByItsHashOnly(t *testing.T) {
 	t.Parallel()
 	store := tokens{}
@@ -40,9 +45,15 @@ func TestTokenIsKnownByItsHashOnly(t *testing.T) {
 	if p, err := a.Authenticate(t.Context(), token); err != nil || p.UserID != "u1" {
 		t.Errorf("Authenticate = %+v, %v", p, err)
 	}
+	if p, v, err := a.AuthenticateWatcher(t.Context(), token, "job"); err != nil || p.UserID != "u1" || v.Version != 3 {
+		t.Errorf("AuthenticateWatcher = %+v, %+v, %v", p, v, err)
+	}
 	for _, wrong := range []string{"", "x", token[:len(token)-1], token + "x", "tenantry_"} {
 		if _, err := a.Authenticate(t.Context(), wrong); tenancy.CodeOf(err) != tenancy.CodeUnauthenticated {
 			t.Errorf("Authenticate(%q): %v", wrong, err)
+		}
+		if _, _, err := a.AuthenticateWatcher(t.Context(), wrong, "job"); tenancy.CodeOf(err) != tenancy.CodeUnauthenticated {
+			t.Errorf("AuthenticateWatcher(%q): %v", wrong, err)
 		}
 	}
 }

@@ -22,6 +22,9 @@ type TokenStore interface {
 	CreateToken(ctx context.Context, owner tenancy.UserID, name string, hash []byte, expiresAt *time.Time, actor tenancy.Actor) (tenancy.APIToken, error)
 	// Authenticate fails with CodeUnauthenticated if the hash is not known.
 	Authenticate(ctx context.Context, hash []byte) (tenancy.Principal, error)
+	// AuthenticateWatcher is Authenticate and the version of a job, nil if there is
+	// none.
+	AuthenticateWatcher(ctx context.Context, hash []byte, watched tenancy.JobID) (tenancy.Principal, *tenancy.JobVersion, error)
 }
 
 // APITokens makes and checks API tokens.
@@ -40,10 +43,26 @@ func (a APITokens) Create(ctx context.Context, owner tenancy.UserID, name string
 
 // Authenticate returns who a token stands for, or CodeUnauthenticated.
 func (a APITokens) Authenticate(ctx context.Context, token string) (tenancy.Principal, error) {
-	if !strings.HasPrefix(token, tokenPrefix) || len(token) > 200 {
-		return tenancy.Principal{}, tenancy.Errorf(tenancy.CodeUnauthenticated, "This is no tenantry API token.")
+	if err := checkForm(token); err != nil {
+		return tenancy.Principal{}, err
 	}
 	return a.Store.Authenticate(ctx, HashToken(token))
+}
+
+// AuthenticateWatcher is Authenticate and, in the same question to master, the
+// version of the job that the caller polls; nil if there is no such job.
+func (a APITokens) AuthenticateWatcher(ctx context.Context, token string, watched tenancy.JobID) (tenancy.Principal, *tenancy.JobVersion, error) {
+	if err := checkForm(token); err != nil {
+		return tenancy.Principal{}, nil, err
+	}
+	return a.Store.AuthenticateWatcher(ctx, HashToken(token), watched)
+}
+
+func checkForm(token string) error {
+	if !strings.HasPrefix(token, tokenPrefix) || len(token) > 200 {
+		return tenancy.Errorf(tenancy.CodeUnauthenticated, "This is no tenantry API token.")
+	}
+	return nil
 }
 
 // HashToken is what is kept of a token. It needs no salt and no stretching: a token is 256 random bits.

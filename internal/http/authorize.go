@@ -65,9 +65,14 @@ func (s *server) authorize(c *gin.Context, r route) error {
 }
 
 // identify returns who calls: the holder of the API token in the header or, if
-// there is none, of the session in the cookie.
-func (s *server) identify(c *gin.Context) (tenancy.Principal, error) {
+// there is none, of the session in the cookie. Of the job that is polled, if any, it
+// asks in the same go.
+func (s *server) identify(c *gin.Context) (p tenancy.Principal, err error) {
 	if token, ok := bearerToken(c.Request); ok {
+		if watched := watchedJob(c); watched != "" {
+			p, exchangeOf(c).watched, err = s.Auth.AuthenticateWatcher(c.Request.Context(), token, watched)
+			return p, err
+		}
 		return s.Auth.Authenticate(c.Request.Context(), token)
 	}
 	if token := s.sessionToken(c); token != "" && s.Sessions != nil {

@@ -68,8 +68,8 @@ func (f *fakePlatform) Job(_ context.Context, id tenancy.JobID) (tenancy.Job, er
 	return f.job, f.called("Job", id)
 }
 
-func (f *fakePlatform) JobVersion(_ context.Context, id tenancy.JobID) (int64, bool, error) {
-	return f.job.Version, f.job.Status.Settled(), f.called("JobVersion", id)
+func (f *fakePlatform) JobVersion(_ context.Context, id tenancy.JobID) (tenancy.JobVersion, error) {
+	return tenancy.JobVersion{Version: f.job.Version, Settled: f.job.Status.Settled()}, f.called("JobVersion", id)
 }
 
 func (f *fakePlatform) ListJobs(_ context.Context, filter tenancy.JobFilter) ([]tenancy.Job, string, error) {
@@ -191,6 +191,14 @@ func (f *fakePlatform) Authenticate(_ context.Context, token string) (tenancy.Pr
 		return p, tenancy.Errorf(tenancy.CodeUnauthenticated, "The API token is unknown, revoked or expired.")
 	}
 	return p, nil
+}
+
+func (f *fakePlatform) AuthenticateWatcher(ctx context.Context, token string, watched tenancy.JobID) (tenancy.Principal, *tenancy.JobVersion, error) {
+	p, err := f.Authenticate(ctx, token)
+	if err != nil || watched != f.job.ID {
+		return p, nil, err
+	}
+	return p, &tenancy.JobVersion{Version: f.job.Version, Settled: f.job.Status.Settled()}, nil
 }
 
 // fakeSessions signs the users of a fakePlatform in: the token of a session is

@@ -4,8 +4,6 @@ import (
 	"context"
 	"net/http"
 	"slices"
-	"strconv"
-	"strings"
 
 	"github.com/gin-gonic/gin"
 
@@ -22,7 +20,7 @@ type Jobs interface {
 	Job(ctx context.Context, id tenancy.JobID) (tenancy.Job, error)
 	// JobVersion is what of a job tells whether it has changed. It fails with
 	// CodeNotFound.
-	JobVersion(ctx context.Context, id tenancy.JobID) (version int64, settled bool, err error)
+	JobVersion(ctx context.Context, id tenancy.JobID) (tenancy.JobVersion, error)
 	ListJobs(ctx context.Context, f tenancy.JobFilter) ([]tenancy.Job, string, error)
 	// RetryJob fails with CodeNotFound, CodeJobInProgress and CodeConflict.
 	RetryJob(ctx context.Context, id tenancy.JobID, actor tenancy.Actor) (tenancy.Job, error)
@@ -61,60 +59,6 @@ func (s *server) listJobs(c *gin.Context) error {
 		return err
 	}
 	return writeJSON(c, http.StatusOK, newList(jobs, next, s.showJob))
-}
-
-// getJob serves GET /platform/jobs/{jobId}, which the wizard polls: a job that
-// has not changed costs no body, a failed one is an answer like any other.
-func (s *server) getJob(c *gin.Context) error {
-	id, err := jobIDOf(c)
-	if err != nil {
-		return err
-	}
-	if c.GetHeader("If-None-Match") != "" {
-		// What a watcher asks most of the time is answered without reading the job.
-		version, settled, err := s.Jobs.JobVersion(c.Request.Context(), id)
-		if err != nil {
-			return err
-		}
-		if unchanged(c, version, settled) {
-			return nil
-		}
-	}
-	job, err := s.Jobs.Job(c.Request.Context(), id)
-	if err != nil {
-		return err
-	}
-	unchanged(c, job.Version, job.Status.Settled()) // sets the headers
-	return writeJSON(c, http.StatusOK, s.showJob(job))
-}
-
-// unchanged sets the headers of what is polled and, if the caller has this version
-// already, answers so.
-func unchanged(c *gin.Context, version int64, settled bool) bool {
-	etag := `"` + strconv.FormatInt(version, 10) + `"`
-	c.Header("ETag", etag)
-	c.Header("Cache-Control", "private, no-cache")
-	if !settled {
-		c.Header("Retry-After", "2")
-	}
-	if !matches(c.Request.Header.Values("If-None-Match"), etag) {
-		return false
-	}
-	c.Status(http.StatusNotModified)
-	return true
-}
-
-// matches reports whether If-None-Match names the etag, compared weakly.
-func matches(headers []string, etag string) bool {
-	for _, header := range headers {
-		for candidate := range strings.SplitSeq(header, ",") {
-			candidate = strings.TrimSpace(candidate)
-			if candidate == "*" || strings.TrimPrefix(candidate, "W/") == etag {
-				return true
-			}
-		}
-	}
-	return false
 }
 
 // retryJob serves POST /platform/jobs/{jobId}/retry.

@@ -1,6 +1,7 @@
 package http
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -64,6 +65,27 @@ func TestGetJobNotModified(t *testing.T) {
 			t.Errorf("%s: 304 with a body: %s", header, w.Body)
 		}
 	}
+}
+
+// TestAPolledJobIsReadOnceAVersion, whoever asks and with whatever credential.
+func TestAPolledJobIsReadOnceAVersion(t *testing.T) {
+	t.Parallel()
+	a := setup(t)
+	show := func(who ...string) (body string) {
+		t.Helper()
+		for _, as := range who {
+			body = a.do(t, as, "GET", jobPath, "").wantStatus(200).Body.String()
+		}
+		return body
+	}
+	first := show("readonly", "admin", "readonly")
+	a.wantCalls(t, call{"Job", []any{tenancy.JobID(someJobID)}})
+	a.job.Version, a.job.Phase = 5, tenancy.PhaseSecretSet
+	if second := show("admin", "support"); second == first || !strings.Contains(second, `"version":5`) {
+		t.Errorf("after a change: %s", second)
+	}
+	a.wantCalls(t, call{"Job", []any{tenancy.JobID(someJobID)}})
+	a.do(t, "nobody", "GET", jobPath, "").wantProblem(401, tenancy.CodeUnauthenticated)
 }
 
 func TestJobsThatAreNone(t *testing.T) {

@@ -20,6 +20,9 @@ type exchange struct {
 	requestID string
 	// principal is the caller, zero while unknown.
 	principal tenancy.Principal
+	// watched is the version of the job that the request polls, if the caller's
+	// credential told it too.
+	watched *tenancy.JobVersion
 	// visit is nil unless the request is for a tenant's own pages.
 	visit *visit
 }

@@ -73,7 +73,7 @@ func (s *server) routes() []route {
 		{"POST", "/platform/tenant-batches/:batchId/retry", admin, s.retryBatch, s.retryBatchFromPage, 0},
 
 		{"GET", "/platform/jobs", everyone, s.listJobs, s.jobsPage, 0},
-		{"GET", "/platform/jobs/:jobId", everyone, s.getJob, s.jobPage, 0},
+		{"GET", jobRoute, everyone, s.getJob, s.jobPage, 0},
 		{"POST", "/platform/jobs/:jobId/retry", admin, s.retryJob, s.retryJobFromPage, 0},
 		{"POST", "/platform/jobs/:jobId/cancel", admin, s.cancelJob, s.cancelJobFromPage, 0},
 		{"POST", "/platform/job-retries", admin, s.retryJobs, s.retryJobsFromPage, 0},

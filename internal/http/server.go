@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/gin-gonic/gin"
+	lru "github.com/hashicorp/golang-lru/v2"
 
 	"github.com/tenantry/tenantry/internal/http/console"
 	"github.com/tenantry/tenantry/internal/tenancy"
@@ -22,6 +23,9 @@ const defaultDocsURL = "/docs/errors/"
 type Authenticator interface {
 	// Authenticate fails with CodeUnauthenticated if nobody has the token.
 	Authenticate(ctx context.Context, token string) (tenancy.Principal, error)
+	// AuthenticateWatcher is Authenticate and the version of the job that the caller
+	// polls, nil if there is none.
+	AuthenticateWatcher(ctx context.Context, token string, watched tenancy.JobID) (tenancy.Principal, *tenancy.JobVersion, error)
 }
 
 // Config is what the API works with. Every field without a remark is needed.
@@ -79,6 +83,7 @@ type server struct {
 	site        tenancy.TenantURL
 	crossOrigin *http.CrossOriginProtection
 	failures    *failureLimiter
+	shown       *lru.Cache[tenancy.JobID, shownJob]
 }
 
 // New returns the API and the pages. It fails if TrustedProxies or, with
@@ -104,7 +109,7 @@ func newServer(cfg Config) *server {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &server{Config: cfg, crossOrigin: http.NewCrossOriginProtection(), failures: newFailureLimiter(cfg.Now)}
+	return &server{Config: cfg, crossOrigin: http.NewCrossOriginProtection(), failures: newFailureLimiter(cfg.Now), shown: newShownJobs()}
 }
 
 func (s *server) engine() (*gin.Engine, error) {

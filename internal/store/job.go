@@ -99,16 +99,16 @@ func job(ctx context.Context, db execer, id tenancy.JobID) (tenancy.Job, error) 
 	return j, classify(err)
 }
 
-// JobVersion returns what of a job tells whether it has changed, or CodeNotFound.
-func (s *Store) JobVersion(ctx context.Context, id tenancy.JobID) (version int64, settled bool, err error) {
+// JobVersion returns the version of a job, or CodeNotFound.
+func (s *Store) JobVersion(ctx context.Context, id tenancy.JobID) (v tenancy.JobVersion, err error) {
 	if !validID(id) {
-		return 0, false, noSuchJob(id)
+		return v, noSuchJob(id)
 	}
-	err = s.pool.QueryRow(ctx, `SELECT version, NOT (`+unsettled+`) FROM identity.job WHERE job_id = $1`, id).Scan(&version, &settled)
+	err = s.pool.QueryRow(ctx, `SELECT version, NOT (`+unsettled+`) FROM identity.job WHERE job_id = $1`, id).Scan(&v.Version, &v.Settled)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return 0, false, noSuchJob(id)
+		return v, noSuchJob(id)
 	}
-	return version, settled, classify(err)
+	return v, classify(err)
 }
 
 func noSuchJob(id tenancy.JobID) error {

@@ -301,11 +301,22 @@ func TestTokens(t *testing.T) {
 	if err != nil || who.UserID != user.ID || who.Role != tenancy.RoleSupport {
 		t.Fatalf("%+v %v", who, err)
 	}
+	job := p.submit(t, tenancy.NewJob{Slug: "acme"})
+	for id, want := range map[tenancy.JobID]*tenancy.JobVersion{
+		job.ID: {Version: 1}, "": nil, "01890a5d-ac96-774b-bcce-b302099a8057": nil,
+	} {
+		same, got, err := p.AuthenticateWatcher(ctx, hash, id)
+		if diff := cmp.Diff(want, got); diff != "" || err != nil || same != who {
+			t.Errorf("watching %q: %+v, %v %s", id, same, err, diff)
+		}
+	}
 	wantCode(t, p.RevokeToken(ctx, token.ID, "01890a5d-ac96-774b-bcce-b302099a8057", operator), tenancy.CodeNotFound)
 	if err := p.RevokeToken(ctx, token.ID, user.ID, operator); err != nil {
 		t.Fatal(err)
 	}
 	_, err = p.Authenticate(ctx, hash)
+	wantCode(t, err, tenancy.CodeUnauthenticated)
+	_, _, err = p.AuthenticateWatcher(ctx, hash, job.ID)
 	wantCode(t, err, tenancy.CodeUnauthenticated)
 	past := time.Now().Add(-time.Hour)
 	hash[0] = 1

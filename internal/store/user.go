@@ -117,24 +117,38 @@ func noSuchToken(id tenancy.TokenID) error {
 // unknown, revoked or expired, or its owner is disabled. Its last use is
 // recorded to the minute.
 func (s *Store) Authenticate(ctx context.Context, hash []byte) (tenancy.Principal, error) {
+	p, _, err := s.AuthenticateWatcher(ctx, hash, "")
+	return p, err
+}
+
+// AuthenticateWatcher is Authenticate and, in the same question, the version of the
+// job that the caller polls; nil if there is no such job.
+func (s *Store) AuthenticateWatcher(ctx context.Context, hash []byte, watched tenancy.JobID) (tenancy.Principal, *tenancy.JobVersion, error) {
 	var p tenancy.Principal
 	var stale bool
+	var version *int64
+	var settled *bool
 	err := s.pool.QueryRow(ctx, `
 		SELECT t.token_id, u.platform_user_id, u.email, u.role,
-		       t.last_used_at IS NULL OR t.last_used_at < now() - interval '1 minute'
+		       t.last_used_at IS NULL OR t.last_used_at < now() - interval '1 minute',
+		       j.version, NOT (j.`+unsettled+`)
 		FROM identity.api_token t JOIN identity.platform_user u USING (platform_user_id)
+		LEFT JOIN identity.job j ON j.job_id = $2
 		WHERE t.token_hash = $1 AND t.revoked_at IS NULL AND (t.expires_at IS NULL OR t.expires_at > now()) AND u.is_active`,
-		hash).Scan(&p.TokenID, &p.UserID, &p.Name, &p.Role, &stale)
+		hash, nullable(watched)).Scan(&p.TokenID, &p.UserID, &p.Name, &p.Role, &stale, &version, &settled)
 	if errors.Is(err, pgx.ErrNoRows) {
-		return p, tenancy.Errorf(tenancy.CodeUnauthenticated, "The API token is unknown, revoked or expired.")
+		return p, nil, tenancy.Errorf(tenancy.CodeUnauthenticated, "The API token is unknown, revoked or expired.")
 	}
 	if err != nil {
-		return p, classify(err)
+		return p, nil, classify(err)
 	}
 	if stale {
 		_, err = s.pool.Exec(ctx, `
 			UPDATE identity.api_token SET last_used_at = now()
 			WHERE token_id = $1 AND (last_used_at IS NULL OR last_used_at < now() - interval '1 minute')`, p.TokenID)
 	}
-	return p, classify(err)
+	if version == nil {
+		return p, nil, classify(err)
+	}
+	return p, &tenancy.JobVersion{Version: *version, Settled: *settled}, classify(err)
 }

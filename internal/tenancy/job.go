@@ -147,6 +147,12 @@ const (
 	PhaseSkipped PhaseStatus = "skipped"
 )
 
+// JobVersion tells whether a job has changed since somebody looked.
+type JobVersion struct {
+	Version int64
+	Settled bool
+}
+
 // Job is one piece of work on a tenant, as recorded in master. The row is the
 // truth; whatever else speaks of the job only points at it.
 type Job struct {
