@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"net/http"
+	"net/http/pprof" //nolint:gosec // its own mux is served nowhere
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -112,8 +113,8 @@ func (b *backlog) Collect(ch chan<- prometheus.Metric) {
 	}
 }
 
-// serveMetrics serves /metrics, /healthz and /readyz on addr until ctx ends. An
-// empty addr serves nothing.
+// serve serves /metrics, /healthz and /readyz on addr until ctx ends, and the
+// profiles that tell where time and memory go. An empty addr serves nothing.
 func (m *metrics) serve(ctx context.Context, addr string, ready func(context.Context) error) error {
 	if addr == "" {
 		<-ctx.Done()
@@ -129,6 +130,10 @@ func (m *metrics) serve(ctx context.Context, addr string, ready func(context.Con
 			w.WriteHeader(http.StatusServiceUnavailable)
 		}
 	})
+	mux.HandleFunc("GET /debug/pprof/profile", pprof.Profile)
+	for _, name := range []string{"heap", "goroutine"} {
+		mux.Handle("GET /debug/pprof/"+name, pprof.Handler(name))
+	}
 	listener, err := net.Listen("tcp", addr)
 	if err != nil {
 		return errors.Join(errors.New("cannot listen on METRICS_ADDR"), err)

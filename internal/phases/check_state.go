@@ -8,8 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sync/errgroup"
-
 	"github.com/tenantry/tenantry/internal/pipeline"
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
@@ -47,30 +45,21 @@ func (p CheckState) Do(ctx context.Context, run *pipeline.Run) error {
 	var secret tenancy.SecretState
 	var database tenancy.DatabaseState
 	var others elsewhere
-	var asked errgroup.Group
-	asked.Go(func() (err error) {
-		if secret, err = p.Secrets.Inspect(ctx, slug.SecretName()); err != nil {
-			return fmt.Errorf("cannot look up secret %s: %w", slug.SecretName(), err)
-		}
-		return nil
-	})
-	asked.Go(func() (err error) {
-		if err := p.Databases.Resolve(ctx, home); err != nil {
-			return fmt.Errorf("cannot reach server %s: %w", home.Name, err)
-		}
-		if database, err = p.Databases.Inspect(ctx, home, slug); err != nil {
-			return fmt.Errorf("cannot look up database %s on %s: %w", slug.DatabaseName(), home.Name, err)
-		}
-		return nil
-	})
+	var atHome, inVault, atOthers error
+	var asked sync.WaitGroup
+	asked.Go(func() { database, atHome = p.askHome(ctx, slug, home) })
+	asked.Go(func() { secret, inVault = p.Secrets.Inspect(ctx, slug.SecretName()) })
 	if !registered {
-		asked.Go(func() (err error) {
-			others, err = p.askOtherServers(ctx, slug, home)
-			return err
-		})
+		asked.Go(func() { others, atOthers = p.askOtherServers(ctx, slug, home) })
 	}
-	if err := asked.Wait(); err != nil {
-		return err
+	asked.Wait()
+	switch {
+	case atHome != nil:
+		return atHome
+	case inVault != nil:
+		return fmt.Errorf("cannot look up secret %s: %w", slug.SecretName(), inVault)
+	case atOthers != nil:
+		return atOthers
 	}
 	found := parts{registered: registered}
 	found.addSecret(slug, secret, job)
@@ -88,6 +77,19 @@ func (p CheckState) Do(ctx context.Context, run *pipeline.Run) error {
 		run.Detail["uncheckedServers"] = others.silent
 	}
 	return nil
+}
+
+// askHome looks for a database of the name on the tenant's own server, which must be
+// reachable.
+func (p CheckState) askHome(ctx context.Context, slug tenancy.Slug, home tenancy.DBServer) (tenancy.DatabaseState, error) {
+	if err := p.Databases.Resolve(ctx, home); err != nil {
+		return tenancy.DatabaseState{}, fmt.Errorf("cannot reach server %s: %w", home.Name, err)
+	}
+	state, err := p.Databases.Inspect(ctx, home, slug)
+	if err != nil {
+		return state, fmt.Errorf("cannot look up database %s on %s: %w", slug.DatabaseName(), home.Name, err)
+	}
+	return state, nil
 }
 
 // elsewhere is what the other servers said, by their names, and who said nothing.
