@@ -43,7 +43,7 @@ func (w *work) migrate(ctx context.Context, owner tenancy.Ownership, appURL stri
 		return Version{}, failed(ctx, err, "cannot end old sessions of "+w.slug.DatabaseName()+on(w.server))
 	}
 	// Proves the ownership, and makes what an interrupted try has dropped.
-	if _, err := w.ensure(ctx, owner, appURL); err != nil {
+	if _, err := w.ensure(ctx, owner, appURL, ""); err != nil {
 		return Version{}, err
 	}
 	v, err := w.migrateOnce(ctx)
@@ -55,7 +55,7 @@ func (w *work) migrate(ctx context.Context, owner tenancy.Ownership, appURL stri
 	if err := w.forceDrop(ctx); err != nil {
 		return Version{}, err
 	}
-	if _, err := w.ensure(ctx, owner, appURL); err != nil {
+	if _, err := w.ensure(ctx, owner, appURL, ""); err != nil {
 		return Version{}, err
 	}
 	return w.migrateOnce(ctx)
