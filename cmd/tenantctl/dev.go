@@ -25,6 +25,8 @@ const (
 	// ten seconds.
 	devGrace = 2 * time.Second
 	devStop  = 4 * time.Second
+	// devPool is WARM_POOL_SIZE unless somebody says otherwise.
+	devPool = "8"
 )
 
 // devOptions are the flags of dev.
@@ -48,7 +50,7 @@ with servers, users and API tokens to start with. Everything listens on loopback
 alone. Ctrl-C ends it all.`,
 		Args: exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			cfg, err := c.config(cmd)
+			cfg, err := c.devEnvironment().config(cmd)
 			if err != nil {
 				return err
 			}
@@ -58,12 +60,24 @@ alone. Ctrl-C ends it all.`,
 			return c.runDev(cmd.Context(), cfg, o)
 		},
 	}
-	c.configFlags(cmd, "TENANT_MIGRATIONS", "BACKUP_DIR", "RESERVED_SLUGS")
+	c.configFlags(cmd, "TENANT_MIGRATIONS", "BACKUP_DIR", "RESERVED_SLUGS", "WARM_POOL_SIZE")
 	cmd.Flags().StringVar(&o.addr, "addr", "127.0.0.1:8080", "where the api listens")
 	cmd.Flags().StringVar(&o.dataDir, "data-dir", "", "where everything is kept between runs; empty keeps nothing")
 	cmd.Flags().IntVar(&o.workers, "workers", 1, "how many workers to run")
 	cmd.Flags().StringVar(&o.readyFile, "ready-file", "", "write all addresses and credentials to this file, as JSON, once everything answers")
 	return cmd
+}
+
+// devEnvironment is c with dev's own defaults.
+func (c *cli) devEnvironment() *cli {
+	dev := *c
+	dev.getenv = func(name string) string {
+		if value := c.getenv(name); value != "" || name != "WARM_POOL_SIZE" {
+			return value
+		}
+		return devPool
+	}
+	return &dev
 }
 
 func (c *cli) runDev(ctx context.Context, cfg config.Config, o devOptions) (err error) {

@@ -96,6 +96,19 @@ func TestDoctor(t *testing.T) {
 			p.exec(t, pgA, "CREATE DATABASE tenantry_template_half OWNER tenantry_templates")
 			p.exec(t, pgA, "COMMENT ON DATABASE tenantry_template_half IS 'tenantry template, unfinished'")
 		}},
+		{want: "stray_warm_database", safe: true, plant: func() {
+			name := tenancy.WarmDatabaseID(failedJob).DatabaseName()
+			p.exec(t, pgA, "CREATE DATABASE "+name+" ALLOW_CONNECTIONS false")
+			p.exec(t, pgA, "COMMENT ON DATABASE "+name+" IS 'tenantry warm database of tenantry_template_old'")
+		}},
+		{want: "stray_warm_database", safe: true, plant: func() { // its role alone
+			role := tenancy.WarmDatabaseID(failedJob).AppRole()
+			p.exec(t, pgA, "CREATE ROLE "+role+"; COMMENT ON ROLE "+role+" IS 'tenantry warm database, unfinished'")
+		}},
+		{want: "missing_warm_database", safe: true, plant: func() {
+			p.exec(t, p.DatabaseURL, fmt.Sprintf(`INSERT INTO identity.warm_database (warm_database_id, db_server_id, template, state)
+				SELECT '%s', db_server_id, 'tenantry_template_old', 'ready' FROM identity.db_server WHERE name = 'pg-a'`, failedTenant))
+		}},
 		{want: "leftover_secret gone", safe: true, plant: func() {
 			if _, err := p.vault.Ensure(t.Context(), "tenant-db-gone", mark, func() (string, error) { return "x", nil }); err != nil {
 				t.Fatal(err)

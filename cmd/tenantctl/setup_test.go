@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -45,7 +46,8 @@ func (b *buffer) Write(p []byte) (int, error) { b.mu.Lock(); defer b.mu.Unlock()
 
 func (b *buffer) String() string { b.mu.Lock(); defer b.mu.Unlock(); return b.b.String() }
 
-// startPlane runs `tenantctl dev` until the test ends.
+// startPlane runs `tenantctl dev` until the test ends. It has no pool of prepared
+// databases unless env says so: they would be made at the tests' expense.
 func startPlane(t *testing.T, workers int, env map[string]string) *plane {
 	t.Helper()
 	// t.TempDir is closed to the user Postgres runs as.
@@ -55,6 +57,13 @@ func startPlane(t *testing.T, workers int, env map[string]string) *plane {
 	}
 	if err := os.Chmod(dir, 0o711); err != nil {
 		t.Fatal(err)
+	}
+	env = maps.Clone(env)
+	if env == nil {
+		env = map[string]string{}
+	}
+	if env["WARM_POOL_SIZE"] == "" {
+		env["WARM_POOL_SIZE"] = "0"
 	}
 	p := &plane{log: &buffer{}, env: env}
 	c := &cli{

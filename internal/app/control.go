@@ -40,6 +40,7 @@ type Control struct {
 	Vault     *secrets.Vault
 	Databases *tenantdb.Servers
 	backupDir string
+	warmPool  bool
 	log       *slog.Logger
 }
 
@@ -52,7 +53,7 @@ func OpenControl(ctx context.Context, cfg config.Config, log *slog.Logger, wake 
 	}
 	c := &Control{Store: st, Tokens: auth.APITokens{Store: st}, Sessions: &auth.Sessions{
 		Store: st, Passwords: auth.NewPasswords(max(2, runtime.GOMAXPROCS(0))), RequireMFA: cfg.RequireMFA, Now: time.Now,
-	}, backupDir: cfg.BackupDir, log: log}
+	}, backupDir: cfg.BackupDir, warmPool: cfg.WarmPoolSize > 0, log: log}
 	if err := st.CheckSchema(ctx); err != nil {
 		c.Close()
 		return nil, err
@@ -126,7 +127,7 @@ func (c *Control) Runner(draining <-chan struct{}, observe func(pipeline.Event))
 		Journal: c.Store,
 		Plan: phases.Plan(phases.Deps{
 			Registry: c.Store, Databases: c.Databases, Secrets: c.Vault,
-			Choose: placement.Choose, NewPassword: tenantdb.NewPassword,
+			Choose: placement.Choose, Template: c.warmTemplate, NewPassword: tenantdb.NewPassword,
 		}, phases.OffboardDeps{
 			Registry: c.Store, Databases: c.Databases, Secrets: c.Vault, BackupDir: c.backupDir,
 		}),
@@ -135,6 +136,15 @@ func (c *Control) Runner(draining <-chan struct{}, observe func(pipeline.Event))
 		Observe:  observe,
 		Log:      c.log,
 	}, nil
+}
+
+// warmTemplate is what a job's prepared database must be a copy of; "" where there is
+// no pool.
+func (c *Control) warmTemplate() string {
+	if !c.warmPool {
+		return ""
+	}
+	return c.Databases.Template()
 }
 
 // workerName tells workers apart in leases, on one host too.

@@ -25,6 +25,8 @@ type metrics struct {
 	retries  *prometheus.CounterVec
 	phases   *prometheus.HistogramVec
 	diverge  *prometheus.GaugeVec
+	claims   *prometheus.CounterVec
+	refill   *prometheus.HistogramVec
 }
 
 func newMetrics() *metrics {
@@ -43,9 +45,16 @@ func newMetrics() *metrics {
 		diverge: prometheus.NewGaugeVec(prometheus.GaugeOpts{
 			Name: "tenantry_divergences", Help: "What tenantctl doctor finds, by kind, when this worker looked last.",
 		}, []string{"kind"}),
+		claims: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "tenantry_warm_claims_total", Help: "Databases that jobs took from the pool of prepared ones (hit), or had to copy (miss).",
+		}, []string{"server", "result"}),
+		refill: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "tenantry_warm_refill_seconds", Help: "Time to prepare a database for the pool.",
+			Buckets: prometheus.ExponentialBuckets(0.01, 2.5, 10),
+		}, []string{"server"}),
 	}
 	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}),
-		m.settled, m.retries, m.phases, m.diverge)
+		m.settled, m.retries, m.phases, m.diverge, m.claims, m.refill)
 	return m
 }
 
@@ -58,6 +67,7 @@ func (m *metrics) observe(e pipeline.Event) {
 		m.retries.WithLabelValues(string(e.Phase), string(tenancy.CodeOf(e.Err))).Inc()
 	case e.Status != tenancy.PhaseRunning:
 		m.phases.WithLabelValues(string(e.Phase), string(e.Status)).Observe(e.Elapsed.Seconds())
+		m.claimed(e)
 	}
 }
 

@@ -68,7 +68,7 @@ func RunWorker(ctx context.Context, cfg config.Config, log *slog.Logger, grace t
 	relay = tasks.NewRelay(control.Store, redis, log)
 
 	m := newMetrics()
-	m.registry.MustRegister(newBacklog(control.Store.Stats))
+	m.registry.MustRegister(newBacklog(control.Store.Stats), newPoolGauge(control.Store.WarmServers))
 	draining := make(chan struct{})
 	runner, err := control.Runner(draining, m.observe)
 	if err != nil {
@@ -80,7 +80,10 @@ func RunWorker(ctx context.Context, cfg config.Config, log *slog.Logger, grace t
 		Invitations: control.Store, Admins: control.Databases, Mailer: mailer, TenantURL: cfg.TenantURL,
 		// Without a place for the final dump nothing is purged by itself.
 		PurgeExpired: cfg.BackupDir != "",
-		Draining:     draining, Log: log,
+		Pool: &tasks.WarmPool{
+			Size: cfg.WarmPoolSize, Ledger: control.Store, Servers: control.Databases, Warmed: m.warmed,
+		},
+		Draining: draining, Log: log,
 	})
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return worker.Run(ctx) })

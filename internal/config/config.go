@@ -41,6 +41,7 @@ type Config struct {
 	SMTPURL           string     `env:"SMTP_URL"`
 	MailFrom          string     `env:"MAIL_FROM"`
 	WorkerConcurrency int        `env:"WORKER_CONCURRENCY" envDefault:"10"`
+	WarmPoolSize      int        `env:"WARM_POOL_SIZE" envDefault:"0"`
 	ReservedSlugs     []string   `env:"RESERVED_SLUGS"`
 	TrustedProxies    []string   `env:"TRUSTED_PROXIES"`
 	LogLevel          slog.Level `env:"LOG_LEVEL" envDefault:"INFO"`
@@ -190,6 +191,9 @@ func (c *Config) check() []error {
 	}
 	if c.WorkerConcurrency < 1 || c.WorkerConcurrency > 1000 {
 		fault("WORKER_CONCURRENCY", "must be between 1 and 1000")
+	}
+	if c.WarmPoolSize < 0 || c.WarmPoolSize > 100 {
+		fault("WARM_POOL_SIZE", "must be between 0 and 100")
 	}
 	if c.LogFormat != "text" && c.LogFormat != "json" {
 		fault("LOG_FORMAT", "must be text or json")

@@ -29,4 +29,10 @@
 //	undo:PHASE:recorded  it is recorded as undone
 //	rollback:begun:recorded    the job is recorded as rolling back
 //	rollback:settled:recorded  the job is recorded as failed or cancelled
+//
+// And around each step in which a database is prepared ahead, which are roles,
+// copy, door, rights and mark:
+//
+//	warm:STEP:before     it is about to be done
+//	warm:STEP:after      it is done
 package crash

@@ -136,8 +136,9 @@ func (t *trial) verdict(ctx context.Context, id tenancy.JobID, end tenancy.JobSt
 	default:
 		want(false, "the job is %s", r.Status)
 	}
-	if len(v) == 0 {
-		return nil
+	strays, err := t.strays(ctx)
+	if v = append(v, strays...); len(v) == 0 {
+		return err
 	}
 	return v
 }

@@ -31,13 +31,19 @@ func report(t *testing.T, outcomes []outcome, took time.Duration) {
 	t.Helper()
 	var table strings.Builder
 	var recoveries []time.Duration
-	bad := 0
+	bad, claimed := 0, 0
 	for _, o := range outcomes {
 		result := string(o.end())
 		if o.err != nil {
 			bad++
 			result = "BAD: " + o.err.Error()
 			t.Errorf("%s: %v\n%s", o.scenario, o.err, o.logs)
+		}
+		if o.claimed {
+			claimed++
+		} else if o.err == nil && prepared && o.way == completes {
+			bad++
+			t.Errorf("%s: the job had no prepared database\n%s", o.scenario, o.logs)
 		}
 		recovery := "-"
 		if o.recovery > 0 {
@@ -46,7 +52,7 @@ func report(t *testing.T, outcomes []outcome, took time.Duration) {
 		}
 		fmt.Fprintf(&table, "%-15s %-36s %-26s %6s  %s\n", o.way, o.point, o.event, recovery, result)
 	}
-	t.Logf("%d trials in %.0fs, %d bad; recovery: %s\n%s", len(outcomes), took.Seconds(), bad, spread(recoveries), &table)
+	t.Logf("%d trials in %.0fs, %d bad; %d with a prepared database; recovery: %s\n%s", len(outcomes), took.Seconds(), bad, claimed, spread(recoveries), &table)
 }
 
 // spread is the median and the worst, in words.

@@ -56,8 +56,10 @@ type outcome struct {
 	scenario
 	// recovery is the time from the last death to the end of the job.
 	recovery time.Duration
-	err      error
-	logs     string
+	// claimed says that the job had a prepared database.
+	claimed bool
+	err     error
+	logs    string
 }
 
 // play runs a scenario in a trial of its own.
@@ -74,6 +76,9 @@ func (w *world) play(ctx context.Context, s scenario, change ...func(*trial)) ou
 		f(t)
 	}
 	o.recovery, o.err = t.play(ctx, s)
+	if o.err == nil {
+		o.claimed, o.err = t.claimed(ctx)
+	}
 	o.err = errors.Join(o.err, t.close())
 	o.logs = t.logs()
 	return o
@@ -85,6 +90,9 @@ func (t *trial) play(ctx context.Context, s scenario) (recovery time.Duration, e
 		t.migrations = t.poisoned
 	case failsEarly:
 		t.migrations = t.broken
+	}
+	if err := t.stock(ctx); err != nil {
+		return 0, err
 	}
 	if err := t.submit(ctx); err != nil {
 		return 0, err
@@ -146,6 +154,7 @@ func (t *trial) playFrozen(ctx context.Context, s scenario) error {
 	if err != nil {
 		return err
 	}
+	t.sleeping = true
 	if s.event == frozenCancelled {
 		if err := t.cancel(ctx); err != nil {
 			return err
@@ -181,5 +190,6 @@ func (t *trial) wake(ctx context.Context, sleeper *worker) error {
 		return sleeper.said("lease lost") || sleeper.said("job complete") || sleeper.said("job failed") ||
 			sleeper.said("job cancelled") || sleeper.said("cannot be undone yet"), nil
 	})
-	return errors.Join(err, sleeper.stop(ctx))
+	t.sleeping = false
+	return errors.Join(err, t.poolFull(ctx), sleeper.stop(ctx))
 }

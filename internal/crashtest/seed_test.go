@@ -36,7 +36,7 @@ func (w *world) makeTemplate(ctx context.Context) error {
 			return err
 		}
 	}
-	return nil
+	return noteWarmDatabases(ctx, databaseURL)
 }
 
 func addServer(ctx context.Context, control *app.Control, s server, adminURL string) error {

@@ -42,8 +42,11 @@ type trial struct {
 	// migrations is the set that workers are given, lease the length of theirs.
 	migrations string
 	lease      time.Duration
-	workers    []*worker
-	points     int // crash points given out
+	// warm says that workers keep a prepared database on each server; sleeping, that
+	// a frozen worker may lead those that would.
+	warm, sleeping bool
+	workers        []*worker
+	points         int // crash points given out
 }
 
 func (w *world) newTrial(ctx context.Context) (*trial, error) {
@@ -88,7 +91,7 @@ func (t *trial) close() error {
 	}
 	var errs []error
 	if t.control != nil {
-		errs = append(errs, t.dropTenants(ctx))
+		errs = append(errs, t.dropTenants(ctx), t.dropWarmDatabases(ctx))
 		t.control.Close()
 	}
 	if t.pool != nil {
@@ -143,7 +146,7 @@ func (t *trial) start(env ...string) (*worker, error) {
 		"KEY_VAULT_URL=" + t.plane.Vault.URL(), "KEY_VAULT_CA_FILE=" + t.plane.Vault.CAFile(),
 		"SMTP_URL=" + t.plane.Mailbox.SMTPURL(), "MAIL_FROM=no-reply@platform.localhost",
 		"TENANT_URL=http://{slug}.localhost", "TENANT_MIGRATIONS=" + t.migrations, "BACKUP_DIR=" + t.backups,
-		"WORKER_CONCURRENCY=4", "TENANTRY_CRASH_LEASE_TTL=" + t.lease.String(),
+		"WORKER_CONCURRENCY=4", "TENANTRY_CRASH_LEASE_TTL=" + t.lease.String(), "WARM_POOL_SIZE=" + t.poolSize(),
 	}, env...)...)
 	if err == nil {
 		t.workers = append(t.workers, w)
@@ -229,6 +232,9 @@ func (t *trial) finish(ctx context.Context, n int) (settled time.Time, err error
 	}
 	settled = time.Now()
 	if err := t.quiet(ctx); err != nil {
+		return settled, err
+	}
+	if err := t.poolFull(ctx); err != nil {
 		return settled, err
 	}
 	var errs []error

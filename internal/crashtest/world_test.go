@@ -29,6 +29,10 @@ const template = "crash_template"
 // unless told otherwise. All of it must hold either way.
 var templates = os.Getenv("CRASH_TEMPLATES") != "off"
 
+// prepared says whether the jobs of the scenarios find prepared databases, and workers
+// keep preparing them. All of it must hold either way.
+var prepared = templates && os.Getenv("CRASH_POOL") != "off"
+
 var operator = tenancy.Actor{Name: "os:tester@here"}
 
 // server is a server that tenants live on.

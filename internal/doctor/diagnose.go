@@ -101,6 +101,7 @@ func (x *diagnosis) checkServers() {
 		for _, found := range s.templates {
 			x.checkTemplate(s.server, found)
 		}
+		x.checkWarm(s)
 	}
 }
 

@@ -38,6 +38,8 @@ const (
 	OpenDatabase         Kind = "open_database"
 	BarredApplication    Kind = "barred_application"
 	StaleTemplate        Kind = "stale_template"
+	StrayWarmDatabase    Kind = "stray_warm_database"
+	MissingWarmDatabase  Kind = "missing_warm_database"
 )
 
 // Kinds lists every kind.
@@ -46,6 +48,7 @@ func Kinds() []Kind {
 		ServerUnreachable, VaultUnlistable, StaleReservation, StalledJob, StuckRollback, MissingDatabase, MissingSecret,
 		InvalidDatabase, LeftoverDatabase, LeftoverSecret, UnregisteredDatabase, UnregisteredSecret, ForeignDatabase,
 		ForeignSecret, UnmarkedDatabase, UnmarkedSecret, OpenDatabase, BarredApplication, StaleTemplate,
+		StrayWarmDatabase, MissingWarmDatabase,
 	}
 }
 
@@ -79,12 +82,16 @@ type Registry interface {
 	// way and the slug has a master row as expected.
 	WhileIdle(ctx context.Context, slug tenancy.Slug, registered bool, f func(context.Context) error) error
 	FreeStaleReservation(ctx context.Context, id tenancy.JobID) error
+	WarmServers(ctx context.Context) (servers []tenancy.WarmServer, waiting bool, err error)
+	RetireWarmDatabase(ctx context.Context, id tenancy.WarmDatabaseID) error
 	RingJob(ctx context.Context, id tenancy.JobID) error
 }
 
 // Databases are the tenant servers.
 type Databases interface {
 	Survey(ctx context.Context, server tenancy.DBServer) ([]tenancy.SurveyedDatabase, error)
+	SurveyWarm(ctx context.Context, server tenancy.DBServer) ([]tenancy.SurveyedWarmDatabase, error)
+	DropWarm(ctx context.Context, server tenancy.DBServer, id tenancy.WarmDatabaseID) error
 	SurveyTemplates(ctx context.Context, server tenancy.DBServer) ([]tenancy.SurveyedTemplate, error)
 	// DropTemplate fails with CodeConflict if the template is being built, or was
 	// used within the time.
@@ -126,10 +133,16 @@ func (d *Doctor) Examine(ctx context.Context) ([]Finding, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.warmBefore, err = d.warmStates(ctx); err != nil {
+		return nil, err
+	}
 	// The outside first: what appears there after master was read would look
 	// like nobody's.
 	o.databases = d.surveyServers(ctx, servers)
 	o.secrets, o.secretsErr = d.Secrets.Survey(ctx)
+	if o.warmAfter, err = d.warmStates(ctx); err != nil {
+		return nil, err
+	}
 	if o.tenants, err = d.Registry.SurveyTenants(ctx); err != nil {
 		return nil, err
 	}
@@ -146,12 +159,30 @@ type observed struct {
 	databases  []serverSurvey
 	secrets    []tenancy.SurveyedSecret
 	secretsErr error
+	// The rows of prepared databases, before the servers were looked at and after:
+	// workers make and take them all the time.
+	warmBefore, warmAfter map[tenancy.WarmDatabaseID]tenancy.WarmDatabase
+}
+
+func (d *Doctor) warmStates(ctx context.Context) (map[tenancy.WarmDatabaseID]tenancy.WarmDatabase, error) {
+	servers, _, err := d.Registry.WarmServers(ctx)
+	if err != nil {
+		return nil, err
+	}
+	rows := map[tenancy.WarmDatabaseID]tenancy.WarmDatabase{}
+	for _, s := range servers {
+		for _, row := range s.Databases {
+			rows[row.ID] = row
+		}
+	}
+	return rows, nil
 }
 
 type serverSurvey struct {
 	server    tenancy.DBServer
 	found     []tenancy.SurveyedDatabase
 	templates []tenancy.SurveyedTemplate
+	warm      []tenancy.SurveyedWarmDatabase
 	err       error
 }
 
@@ -167,6 +198,9 @@ func (d *Doctor) surveyServers(ctx context.Context, servers []tenancy.ServerLoad
 		wait.Go(func() {
 			if surveys[i].found, surveys[i].err = d.Databases.Survey(ctx, s.DBServer); surveys[i].err == nil {
 				surveys[i].templates, surveys[i].err = d.Databases.SurveyTemplates(ctx, s.DBServer)
+			}
+			if surveys[i].err == nil {
+				surveys[i].warm, surveys[i].err = d.Databases.SurveyWarm(ctx, s.DBServer)
 			}
 		})
 	}
@@ -195,7 +229,8 @@ func (d *Doctor) Repair(ctx context.Context, findings []Finding) {
 }
 
 func (d *Doctor) repair(ctx context.Context, f *Finding) error {
-	if f.Kind == StaleReservation || f.Kind == StalledJob || f.Kind == StaleTemplate {
+	switch f.Kind {
+	case StaleReservation, StalledJob, StaleTemplate, StrayWarmDatabase, MissingWarmDatabase:
 		return f.repair(ctx) // their rule stands in what it calls
 	}
 	return d.Registry.WhileIdle(ctx, f.Slug, f.registered, f.repair)

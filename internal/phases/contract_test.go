@@ -47,10 +47,12 @@ func TestEveryPhaseHoldsItsContract(t *testing.T) {
 		cfg     emulator.Config
 		dropped string // what Undo leaves of a secret
 		copies  bool   // databases are copied from templates
+		pool    bool   // or were prepared ahead
 	}{
-		{"vault that purges", emulator.Config{}, "", false},
-		{"vault that purges, templates", emulator.Config{}, "", true},
-		{"vault that keeps", emulator.Config{PurgeProtection: true}, "deleted, mine", true},
+		{"vault that purges", emulator.Config{}, "", false, false},
+		{"vault that purges, templates", emulator.Config{}, "", true, false},
+		{"vault that purges, prepared databases", emulator.Config{}, "", true, true},
+		{"vault that keeps", emulator.Config{PurgeProtection: true}, "deleted, mine", true, false},
 	} {
 		t.Run(vault.name, func(t *testing.T) {
 			t.Parallel()
@@ -61,6 +63,12 @@ func TestEveryPhaseHoldsItsContract(t *testing.T) {
 			for i, name := range tenancy.ProvisionPhases(false) {
 				t.Run(string(name), func(t *testing.T) {
 					t.Parallel()
+					w := w
+					if vault.pool { // of its own, so that its claims are too
+						w = setup(t, vault.cfg)
+						w.pool = true
+						w.record(t, 40) // for whoever claims again and again
+					}
 					c := newContract(t, w, i, vault.dropped, vault.copies)
 					c.repeats(t)
 					if effects[name].settles {
@@ -68,6 +76,9 @@ func TestEveryPhaseHoldsItsContract(t *testing.T) {
 					}
 					c.halves(t)
 					c.undoEverything(t)
+					if vault.pool && name == tenancy.PhaseDatabaseCreated && c.taken < 3 {
+						t.Errorf("only %d were prepared ahead", c.taken)
+					}
 				})
 			}
 		})
@@ -83,6 +94,7 @@ type contract struct {
 	// after its Undo.
 	before, after, undone reality
 	dropped               string
+	taken                 int // prepared databases
 }
 
 func newContract(t *testing.T, w *world, i int, dropped string, copies bool) *contract {
@@ -96,9 +108,20 @@ func newContract(t *testing.T, w *world, i int, dropped string, copies bool) *co
 	if copies && p.Name() == tenancy.PhaseDatabaseCreated {
 		c.after.Schema = 5 // the template's
 	}
+	if w.pool {
+		switch p.Name() {
+		case tenancy.PhasePlacementResolved:
+			c.after.Claimed = true
+		case tenancy.PhaseMasterRegistered:
+			c.after.Claimed = false // it is the tenant's
+		}
+	}
 	c.undone = c.before
 	if c.lasts {
 		c.undone = c.after
+	}
+	if p.Name() == tenancy.PhaseMasterRegistered {
+		c.undone.Claimed = false
 	}
 	if p.Name() == tenancy.PhaseSecretSet {
 		c.undone.Secret = dropped
@@ -114,7 +137,16 @@ func (c *contract) call(t *testing.T, tap tap, call func(pipeline.Phase, *pipeli
 
 func (c *contract) do(t *testing.T, tap tap) error {
 	t.Helper()
-	return c.call(t, tap, func(p pipeline.Phase, run *pipeline.Run) error { return p.Do(t.Context(), run) })
+	return c.call(t, tap, func(p pipeline.Phase, run *pipeline.Run) error {
+		if c.pool && p.Name() == tenancy.PhaseDatabaseCreated {
+			c.prepareAgain(t, run)
+		}
+		err := p.Do(t.Context(), run)
+		if run.Detail[phases.DetailWarm] == true {
+			c.taken++
+		}
+		return err
+	})
 }
 
 func (c *contract) undo(t *testing.T, tap tap) error {

@@ -9,8 +9,8 @@ import (
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
-// CreateDatabase makes the tenant's roles and its empty database on the server
-// that ResolvePlacement chose. Their names follow from the slug, so a second Do
+// CreateDatabase makes the tenant's roles and its database on the server that
+// ResolvePlacement chose, or renames those that it has claimed there. Their names follow from the slug, so a second Do
 // finds the first one's, and a lost Undo can be repeated.
 type CreateDatabase struct {
 	Databases Databases
@@ -31,13 +31,16 @@ func (p CreateDatabase) Do(ctx context.Context, run *pipeline.Run) error {
 	if err != nil {
 		return fmt.Errorf("cannot read secret %s: %w", slug.SecretName(), err)
 	}
-	origin, err := p.Databases.EnsureDatabase(ctx, *run.Job.Server, slug, run.Job.Ownership(), appURL)
+	origin, err := p.Databases.EnsureDatabase(ctx, *run.Job.Server, slug, run.Job.Ownership(), appURL, claimed(run))
 	if err != nil {
 		return fmt.Errorf("cannot create database %s: %w", slug.DatabaseName(), err)
 	}
 	run.Detail = map[string]any{"database": slug.DatabaseName()}
 	if origin.Template != "" {
 		run.Detail["template"] = origin.Template
+	}
+	if origin.Warm {
+		run.Detail[DetailWarm] = true
 	}
 	if origin.NoTemplate != "" {
 		run.Detail["noTemplate"] = origin.NoTemplate

@@ -15,7 +15,9 @@ import (
 // changes nothing once another worker has the job.
 type Registry interface {
 	ListServers(ctx context.Context) ([]tenancy.ServerLoad, error)
-	ReservePlacement(ctx context.Context, lease tenancy.Lease, choose func([]tenancy.ServerLoad) (tenancy.DBServer, error)) (tenancy.DBServer, error)
+	// ReservePlacement also claims a database that was prepared as a copy of
+	// template, if that is not empty.
+	ReservePlacement(ctx context.Context, lease tenancy.Lease, template string, choose func([]tenancy.ServerLoad) (tenancy.DBServer, error)) (tenancy.Placement, error)
 	FreePlacement(ctx context.Context, lease tenancy.Lease) error
 	RegisteredTenant(ctx context.Context, slug tenancy.Slug) (t tenancy.Tenant, server tenancy.DBServer, found bool, err error)
 	RegisterTenant(ctx context.Context, lease tenancy.Lease, schemaVersion string) error
@@ -30,7 +32,8 @@ type Databases interface {
 	Inspect(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug) (tenancy.DatabaseState, error)
 	// AppURL is the tenant application's connection URL with that password.
 	AppURL(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, password string) (string, error)
-	EnsureDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string) (tenancy.DatabaseOrigin, error)
+	// EnsureDatabase takes the prepared database, if that is not empty, or copies one.
+	EnsureDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string, warm tenancy.WarmDatabaseID) (tenancy.DatabaseOrigin, error)
 	Migrate(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string) (version string, err error)
 	DropDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership) error
 	SeedAdmin(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, email, displayName string) error
@@ -53,6 +56,9 @@ type Deps struct {
 	Secrets   Secrets
 	// Choose picks a server; see internal/placement.
 	Choose func(loads []tenancy.ServerLoad, name string) (tenancy.DBServer, error)
+	// Template names what a database that was prepared ahead must be a copy of; "",
+	// or nil, is to use none.
+	Template func() string
 	// NewPassword generates the password of an application role.
 	NewPassword func() string
 }
@@ -75,7 +81,7 @@ func Plan(d Deps, o OffboardDeps) func(tenancy.Job) ([]pipeline.Phase, error) {
 // Provision is the runbook's pipeline, in its order.
 func Provision(d Deps) []pipeline.Phase {
 	return []pipeline.Phase{
-		ResolvePlacement{Registry: d.Registry, Choose: d.Choose},
+		ResolvePlacement{Registry: d.Registry, Choose: d.Choose, Template: d.Template},
 		CheckState{Registry: d.Registry, Databases: d.Databases, Secrets: d.Secrets},
 		SetSecret{Secrets: d.Secrets, Databases: d.Databases, NewPassword: d.NewPassword},
 		CreateDatabase{Databases: d.Databases, Secrets: d.Secrets},

@@ -14,6 +14,7 @@ import (
 type reality struct {
 	Row      string   // the master row: its status, and whose it is
 	Reserved string   // the server on which the job holds a place
+	Claimed  bool     // whether it has claimed a prepared database
 	Objects  []string // databases and roles: where, what and whose
 	Schema   int      // version of the built-in migrations in the job's database
 	Admins   int
@@ -61,6 +62,8 @@ func (x *tenant) observe(t *testing.T) reality {
 	check(x.master.QueryRow(ctx, `
 		SELECT s.name FROM identity.job j JOIN identity.db_server s USING (db_server_id)
 		WHERE j.job_id = $1 AND j.capacity_reserved`, x.job).Scan(&r.Reserved))
+	check(x.master.QueryRow(ctx, `
+		SELECT EXISTS (SELECT FROM identity.warm_database WHERE job_id = $1 AND state = 'claimed')`, x.job).Scan(&r.Claimed))
 	check(x.master.QueryRow(ctx, `
 		SELECT status FROM identity.job WHERE job_id = $1 AND status IN ('complete', 'failed', 'cancelled')`, x.job).Scan(&r.Settled))
 	check(x.master.QueryRow(ctx, `SELECT count(*) FROM identity.invitation WHERE job_id = $1`, x.job).Scan(&r.Invited))

@@ -8,11 +8,13 @@ import (
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
-// ResolvePlacement chooses the tenant's server and reserves a place there. A
-// second Do finds the reservation of the first.
+// ResolvePlacement chooses the tenant's server and reserves a place there, and with
+// it a database that was prepared ahead, if there is one. A second Do finds what the
+// first one reserved.
 type ResolvePlacement struct {
 	Registry Registry
 	Choose   func(loads []tenancy.ServerLoad, name string) (tenancy.DBServer, error)
+	Template func() string
 }
 
 // Name returns PhasePlacementResolved.
@@ -20,15 +22,40 @@ func (ResolvePlacement) Name() tenancy.PhaseName { return tenancy.PhasePlacement
 
 // Do fails with CodeNoCapacity or CodeDBServerNotFound.
 func (p ResolvePlacement) Do(ctx context.Context, run *pipeline.Run) error {
-	server, err := p.Registry.ReservePlacement(ctx, run.Lease, func(loads []tenancy.ServerLoad) (tenancy.DBServer, error) {
+	template := ""
+	if p.Template != nil {
+		template = p.Template()
+	}
+	place, err := p.Registry.ReservePlacement(ctx, run.Lease, template, func(loads []tenancy.ServerLoad) (tenancy.DBServer, error) {
 		return p.Choose(loads, run.Job.ServerName)
 	})
 	if err != nil {
 		return fmt.Errorf("cannot place tenant %s: %w", run.Job.Slug, err)
 	}
-	run.Job.Server = &server
-	run.Detail = map[string]any{"dbServer": server.Name}
+	run.Job.Server = &place.Server
+	run.Detail = map[string]any{"dbServer": place.Server.Name}
+	switch {
+	case place.Warm != "":
+		run.Detail[DetailWarmDatabase] = string(place.Warm)
+	case place.Missed:
+		run.Detail[DetailWarmPool] = "empty"
+	}
 	return nil
+}
+
+// What is recorded with the phases about the pool of prepared databases.
+const (
+	// DetailWarmDatabase is what ResolvePlacement has claimed, DetailWarmPool says
+	// that it would have.
+	DetailWarmDatabase, DetailWarmPool = "warmDatabase", "warmPool"
+	// DetailWarm says that CreateDatabase took what was claimed.
+	DetailWarm = "warm"
+)
+
+// claimed is the prepared database that is the job's, if any.
+func claimed(run *pipeline.Run) tenancy.WarmDatabaseID {
+	id, _ := run.DetailOf(tenancy.PhasePlacementResolved)[DetailWarmDatabase].(string)
+	return tenancy.WarmDatabaseID(id)
 }
 
 // Undo frees the place.

@@ -63,10 +63,21 @@ var scenarios = []scenario{
 // disturbed: everything exactly once, or nothing at all.
 func TestACrashAnywhereIsMadeUpFor(t *testing.T) {
 	t.Parallel()
-	w := setup(t, emulator.Config{})
+	for name, pool := range map[string]bool{"copied": false, "prepared": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := setup(t, emulator.Config{})
+			w.pool = pool
+			crashEverywhere(t, w)
+			w.wantTidy(t)
+		})
+	}
+}
+
+func crashEverywhere(t *testing.T, w *world) {
+	t.Helper()
 	for _, s := range scenarios {
 		t.Run(s.name, func(t *testing.T) {
-			t.Parallel()
 			var calm recorder
 			x := w.submit(t)
 			s.run(t, x, calm.tap)

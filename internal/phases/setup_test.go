@@ -53,6 +53,8 @@ type world struct {
 	databases *tenantdb.Servers
 	// broken is databases with a migration that fails.
 	broken *tenantdb.Servers
+	// pool says that each job finds a prepared database.
+	pool bool
 }
 
 var (
@@ -145,7 +147,12 @@ func (w *world) depsWith(databases phases.Databases, tap tap) phases.Deps {
 	if tap == nil {
 		tap = func(string) error { return nil }
 	}
+	var template func() string
+	if prepared, ok := databases.(interface{ Template() string }); ok && w.pool {
+		template = prepared.Template
+	}
 	return phases.Deps{
+		Template:  template,
 		Registry:  tappedRegistry{w.Store, tap},
 		Databases: tappedDatabases{databases, tap},
 		Secrets:   tappedSecrets{w.vault, tap},
@@ -188,6 +195,9 @@ func (w *world) submit(t *testing.T, change ...func(*tenancy.NewJob)) *tenant {
 	}
 	for _, f := range change {
 		f(&n)
+	}
+	if w.pool {
+		w.prepare(t, w.databases, 1)
 	}
 	job, err := w.SubmitJob(t.Context(), n)
 	if err != nil {
@@ -272,7 +282,7 @@ func (x *tenant) putDatabase(t *testing.T, server string, owner tenancy.Ownershi
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := x.databases.EnsureDatabase(t.Context(), s, x.slug, owner, appURL); err != nil {
+	if _, err := x.databases.EnsureDatabase(t.Context(), s, x.slug, owner, appURL, ""); err != nil {
 		t.Fatal(err)
 	}
 }

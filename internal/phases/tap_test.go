@@ -65,9 +65,9 @@ type tappedRegistry struct {
 	tap tap
 }
 
-func (r tappedRegistry) ReservePlacement(ctx context.Context, lease tenancy.Lease, choose func([]tenancy.ServerLoad) (tenancy.DBServer, error)) (tenancy.DBServer, error) {
-	return through(r.tap, "ReservePlacement", func() (tenancy.DBServer, error) {
-		return r.Registry.ReservePlacement(ctx, lease, choose)
+func (r tappedRegistry) ReservePlacement(ctx context.Context, lease tenancy.Lease, template string, choose func([]tenancy.ServerLoad) (tenancy.DBServer, error)) (tenancy.Placement, error) {
+	return through(r.tap, "ReservePlacement", func() (tenancy.Placement, error) {
+		return r.Registry.ReservePlacement(ctx, lease, template, choose)
 	})
 }
 
@@ -96,9 +96,9 @@ func (d tappedDatabases) AppURL(ctx context.Context, server tenancy.DBServer, sl
 	return through(d.tap, "AppURL", func() (string, error) { return d.Databases.AppURL(ctx, server, slug, password) })
 }
 
-func (d tappedDatabases) EnsureDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string) (tenancy.DatabaseOrigin, error) {
+func (d tappedDatabases) EnsureDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string, warm tenancy.WarmDatabaseID) (tenancy.DatabaseOrigin, error) {
 	return through(d.tap, "EnsureDatabase", func() (tenancy.DatabaseOrigin, error) {
-		return d.Databases.EnsureDatabase(ctx, server, slug, owner, appURL)
+		return d.Databases.EnsureDatabase(ctx, server, slug, owner, appURL, warm)
 	})
 }
 

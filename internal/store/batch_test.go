@@ -424,7 +424,7 @@ func TestABatchsInvitationsGoTheSameWay(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := p.ReservePlacement(t.Context(), lease, auto); err != nil {
+		if _, err := p.ReservePlacement(t.Context(), lease, "", auto); err != nil {
 			t.Fatal(err)
 		}
 		if err := p.RegisterTenant(t.Context(), lease, "1"); err != nil {

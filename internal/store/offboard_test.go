@@ -13,7 +13,7 @@ func (p plane) active(t *testing.T, slug tenancy.Slug) tenancy.Job {
 	t.Helper()
 	ctx := t.Context()
 	lease := p.hold(t, tenancy.NewJob{Slug: slug})
-	if _, err := p.ReservePlacement(ctx, lease, auto); err != nil {
+	if _, err := p.ReservePlacement(ctx, lease, "", auto); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.RegisterTenant(ctx, lease, "1"); err != nil {

@@ -23,11 +23,13 @@ func scanLoad(row pgx.CollectableRow) (l tenancy.ServerLoad, err error) {
 
 // ReservePlacement lets choose pick one of the servers and records the place as
 // held by the job, in one transaction. Placements happen one at a time, so jobs
-// at once never oversell a server. A job that holds a place already keeps it. A
-// dry run chooses and holds nothing. What choose returns as an error comes back
-// as it is.
-func (s *Store) ReservePlacement(ctx context.Context, lease tenancy.Lease, choose func([]tenancy.ServerLoad) (tenancy.DBServer, error)) (tenancy.DBServer, error) {
-	var chosen tenancy.DBServer
+// at once never oversell a server. With the place the job claims a database that was
+// prepared there as a copy of template, if one is ready and it is not a batch's: for
+// those nobody waits one by one. A job that holds a place already keeps it and its
+// claim. A dry run chooses and holds nothing. What choose returns as an error comes
+// back as it is.
+func (s *Store) ReservePlacement(ctx context.Context, lease tenancy.Lease, template string, choose func([]tenancy.ServerLoad) (tenancy.DBServer, error)) (tenancy.Placement, error) {
+	var p tenancy.Placement
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
 		// The lock comes first and the count in a later statement, so that the
 		// count sees what the placement before this one committed. KEY SHARE,
@@ -44,26 +46,31 @@ func (s *Store) ReservePlacement(ctx context.Context, lease tenancy.Lease, choos
 			return err
 		}
 		if reserved {
-			chosen = *j.Server
-			return nil
+			p.Server = *j.Server
+			p.Warm, err = claimedBy(ctx, tx, j.ID)
+			return err
 		}
 		loads, err := listLoads(ctx, tx)
 		if err != nil {
 			return err
 		}
-		if chosen, err = choose(loads); err != nil {
+		if p.Server, err = choose(loads); err != nil {
 			return err
 		}
-		_, err = tx.Exec(ctx, `
-			UPDATE identity.job SET db_server_id = $2, capacity_reserved = NOT dry_run WHERE job_id = $1`, j.ID, chosen.ID)
+		var wants bool
+		err = tx.QueryRow(ctx, claimWarm, j.ID, p.Server.ID, template).Scan(&p.Warm, &wants)
+		p.Missed = wants && p.Warm == ""
 		return err
 	})
-	return chosen, err
+	return p, err
 }
 
-// FreePlacement gives the job's place back.
+// FreePlacement gives the job's place back, and retires what it has claimed.
 func (s *Store) FreePlacement(ctx context.Context, lease tenancy.Lease) error {
-	return s.fenced(ctx, `UPDATE identity.job SET capacity_reserved = false WHERE `+held+` RETURNING job_id`, lease)
+	return s.fenced(ctx, `
+		WITH job AS (UPDATE identity.job SET capacity_reserved = false WHERE `+held+` RETURNING job_id),
+		retired AS (`+retireClaimed+`)
+		SELECT job_id FROM job`, lease)
 }
 
 // fencedJob locks the job's row and returns the job if the lease stands.

@@ -10,8 +10,8 @@ import (
 
 // RegisterTenant writes the job's tenant as provisioning. In the same
 // transaction the place the job held becomes the tenant's, so it is never
-// counted twice. A second call finds the row; a row of another tenant is
-// CodePartialState.
+// counted twice, and so does the prepared database that it claimed, if any. A second
+// call finds the row; a row of another tenant is CodePartialState.
 func (s *Store) RegisterTenant(ctx context.Context, lease tenancy.Lease, schemaVersion string) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
 		j, err := fencedJob(ctx, tx, lease)
@@ -31,7 +31,8 @@ func (s *Store) RegisterTenant(ctx context.Context, lease tenancy.Lease, schemaV
 		if tag.RowsAffected() == 0 {
 			return tenancy.Errorf(tenancy.CodePartialState, "A master row for the slug %q appeared that this job did not make.", j.Slug)
 		}
-		_, err = tx.Exec(ctx, `UPDATE identity.job SET capacity_reserved = false WHERE job_id = $1`, j.ID)
+		_, err = tx.Exec(ctx, `
+			WITH job AS (UPDATE identity.job SET capacity_reserved = false WHERE job_id = $1 RETURNING job_id)`+retireClaimed, j.ID)
 		return err
 	})
 }

@@ -41,14 +41,14 @@ func TestConcurrentPlacementsNeverOversell(t *testing.T) {
 	var wait sync.WaitGroup
 	for _, lease := range leases {
 		wait.Go(func() {
-			server, err := p.ReservePlacement(t.Context(), lease, auto)
+			place, err := p.ReservePlacement(t.Context(), lease, "", auto)
 			if err != nil {
 				if tenancy.CodeOf(err) != tenancy.CodeNoCapacity {
 					t.Error(err)
 				}
 				return
 			}
-			placed <- server.Name
+			placed <- place.Server.Name
 		})
 	}
 	wait.Wait()
@@ -76,7 +76,7 @@ func TestPlaceMovesFromJobToTenantAndBack(t *testing.T) {
 		}
 	}
 	for range 2 { // each step is safe to repeat
-		if _, err := p.ReservePlacement(ctx, lease, auto); err != nil {
+		if _, err := p.ReservePlacement(ctx, lease, "", auto); err != nil {
 			t.Fatal(err)
 		}
 		want("reserved", 0, 1)
@@ -106,7 +106,7 @@ func TestDryRunHoldsNoPlace(t *testing.T) {
 	p := setup(t)
 	p.addServer(t, "pg-a", 5)
 	lease := p.hold(t, tenancy.NewJob{Slug: "acme", DryRun: true})
-	if _, err := p.ReservePlacement(t.Context(), lease, auto); err != nil {
+	if _, err := p.ReservePlacement(t.Context(), lease, "", auto); err != nil {
 		t.Fatal(err)
 	}
 	if load, err := p.Server(t.Context(), "pg-a"); err != nil || load.Reserved != 0 {
@@ -131,7 +131,7 @@ func TestCompleteMakesEverythingVisibleAtOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	lease := p.hold(t, tenancy.NewJob{Slug: "acme", RequestedBy: tenancy.Actor{UserID: user.ID, Name: user.Email}})
-	if _, err := p.ReservePlacement(ctx, lease, auto); err != nil {
+	if _, err := p.ReservePlacement(ctx, lease, "", auto); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.RegisterTenant(ctx, lease, "5"); err != nil {
@@ -176,7 +176,7 @@ func TestTenantStatus(t *testing.T) {
 	ctx := t.Context()
 	p.addServer(t, "pg-a", 5)
 	lease := p.hold(t, tenancy.NewJob{Slug: "acme"})
-	if _, err := p.ReservePlacement(ctx, lease, auto); err != nil {
+	if _, err := p.ReservePlacement(ctx, lease, "", auto); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.RegisterTenant(ctx, lease, "1"); err != nil {
@@ -241,7 +241,7 @@ func TestGrantToIsEnoughAndNoMore(t *testing.T) {
 	svc := plane{Store: s, url: u.String(), sql: p.sql}
 	p.addServer(t, "pg-a", 5)
 	lease := svc.hold(t, tenancy.NewJob{Slug: "acme"})
-	if _, err := svc.ReservePlacement(ctx, lease, auto); err != nil {
+	if _, err := svc.ReservePlacement(ctx, lease, "", auto); err != nil {
 		t.Fatal(err)
 	}
 	if err := svc.RegisterTenant(ctx, lease, "1"); err != nil {
@@ -335,7 +335,7 @@ func TestListTenantsShowsThoseInFlightAndPages(t *testing.T) {
 	p.submit(t, tenancy.NewJob{Slug: "bolt"})
 	p.submit(t, tenancy.NewJob{Slug: "cask", DryRun: true})
 	lease := p.hold(t, tenancy.NewJob{Slug: "acme"})
-	if _, err := p.ReservePlacement(ctx, lease, auto); err != nil {
+	if _, err := p.ReservePlacement(ctx, lease, "", auto); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.RegisterTenant(ctx, lease, "1"); err != nil {

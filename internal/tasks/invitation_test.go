@@ -40,7 +40,7 @@ func (b *bench) invited(t *testing.T) tenancy.Job {
 	check(err)
 	_, lease, err := b.AcquireLease(ctx, job.ID, "w", time.Minute)
 	check(err)
-	_, err = b.ReservePlacement(ctx, lease, func(loads []tenancy.ServerLoad) (tenancy.DBServer, error) {
+	_, err = b.ReservePlacement(ctx, lease, "", func(loads []tenancy.ServerLoad) (tenancy.DBServer, error) {
 		return placement.Choose(loads, name)
 	})
 	check(err)

@@ -47,12 +47,15 @@ type WorkerConfig struct {
 	TenantURL   string
 	// PurgeExpired says that tenants whose retention is over are purged here.
 	PurgeExpired bool
+	// Pool is how databases are prepared ahead; nil leaves that to others.
+	Pool *WarmPool
 	// Draining is closed when the worker is told to stop; the Runner heeds it.
 	Draining chan struct{}
 	Log      *slog.Logger
 }
 
-// Worker takes tasks from Redis, relays the outbox and reconciles.
+// Worker takes tasks from Redis, relays the outbox, reconciles and keeps the pool of
+// prepared databases.
 type Worker struct {
 	cfg      WorkerConfig
 	inflight sync.WaitGroup
@@ -85,6 +88,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	rec := &reconciler{ledger: w.cfg.Ledger, inspector: inspector, purge: w.cfg.PurgeExpired, log: w.cfg.Log}
 	background.Go(func() { w.cfg.Relay.Run(loops) })
 	background.Go(func() { rec.run(loops) })
+	if w.cfg.Pool != nil {
+		// It stops at once: nobody waits for what it does.
+		background.Go(func() { newKeeper(*w.cfg.Pool, w.cfg.Log).run(ctx) })
+	}
 
 	if err := w.waitForRedis(ctx); err != nil {
 		return err

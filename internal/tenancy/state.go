@@ -53,7 +53,11 @@ type SurveyedDatabase struct {
 
 // DatabaseOrigin is what a database was made from: a template with all migrations in
 // it, or nothing, for a reason. Both are empty if the database was there before.
-type DatabaseOrigin struct{ Template, NoTemplate string }
+type DatabaseOrigin struct {
+	Template, NoTemplate string
+	// Warm says that it was copied ahead and only renamed.
+	Warm bool
+}
 
 // SurveyedTemplate is a database that tenants' databases on a server are copied from.
 type SurveyedTemplate struct {

@@ -10,22 +10,23 @@ import (
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
-// EnsureDatabase makes the slug's roles and its database, a copy of the server's
-// template or else an empty one, or finishes a half of them that the same job made
-// before, and gives the application's role the password in appURL. It says where a
+// EnsureDatabase makes the slug's roles and its database, or finishes a half of them
+// that the same job made before, and gives the application's role the password in
+// appURL. It renames the prepared database warm, if that is not empty and can be had;
+// or else it copies the server's template, or makes an empty database. It says where a
 // database that it made comes from. Called again on a finished database it changes
 // nothing but the password's salt. It fails with CodePartialState, and without any
 // effect, if something of the slug's name exists that owner's job did not make.
-func (s *Servers) EnsureDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string) (origin tenancy.DatabaseOrigin, err error) {
+func (s *Servers) EnsureDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string, warm tenancy.WarmDatabaseID) (origin tenancy.DatabaseOrigin, err error) {
 	err = s.withSlug(ctx, server, slug, func(ctx context.Context, w *work) error {
 		w.keeps = tenancy.HasFence(ctx)
-		origin, err = w.ensure(ctx, owner, appURL)
+		origin, err = w.ensure(ctx, owner, appURL, warm)
 		return err
 	})
 	return origin, err
 }
 
-func (w *work) ensure(ctx context.Context, owner tenancy.Ownership, appURL string) (origin tenancy.DatabaseOrigin, err error) {
+func (w *work) ensure(ctx context.Context, owner tenancy.Ownership, appURL string, warm tenancy.WarmDatabaseID) (origin tenancy.DatabaseOrigin, err error) {
 	if err := checkOwner(owner); err != nil {
 		return origin, err
 	}
@@ -39,6 +40,11 @@ func (w *work) ensure(ctx context.Context, owner tenancy.Ownership, appURL strin
 	}
 	if err := w.closeMaintenance(ctx); err != nil {
 		return origin, err
+	}
+	if warm != "" && !f.database.exists && !f.ownerRole.exists && !f.appRole.exists {
+		if origin, err = w.take(ctx, warm, owner, password); err != nil || origin.Warm {
+			return origin, err
+		}
 	}
 	if err := w.ensureRoles(ctx, f, owner, password); err != nil {
 		return origin, err

@@ -18,7 +18,7 @@ const cleanupTime = 5 * time.Second
 // a worker that lost its job. Such a worker's own statements end sooner.
 const staleAfter = 10 * time.Second
 
-// work is one caller's exclusive hold of a slug on a server. conn holds the
+// work is one caller's exclusive hold of a slug, or of a prepared database, on a server. conn holds the
 // lock and is the only connection that creates and drops.
 type work struct {
 	*Servers
@@ -31,8 +31,8 @@ type work struct {
 	keeps bool
 }
 
-// place is the database that is worked on and the roles of its own: the slug's, or
-// a template's, which has no application.
+// place is the database that is worked on and the roles of its own: the slug's, a
+// prepared database's, or a template's, which has no application.
 type place struct{ database, owner, app string }
 
 func placeOf(slug tenancy.Slug) place {
@@ -51,10 +51,11 @@ func (s *Servers) withSlug(ctx context.Context, server tenancy.DBServer, slug te
 	}
 	defer pooled.Release()
 	w := &work{Servers: s, server: server, slug: slug, place: placeOf(slug), pool: pool, conn: pooled.Conn()}
-	if err := w.lock(ctx); err != nil {
+	name := lockName(slug)
+	if err := w.lock(ctx, name); err != nil {
 		return failed(ctx, err, "cannot lock "+slug.DatabaseName()+on(server))
 	}
-	defer w.unlock(ctx)
+	defer w.unlock(ctx, name)
 	// Whoever waited for the lock may have lost the job meanwhile.
 	if err := tenancy.CheckFence(ctx); err != nil {
 		return err
@@ -64,19 +65,19 @@ func (s *Servers) withSlug(ctx context.Context, server tenancy.DBServer, slug te
 
 // lock asks again and again rather than waiting in the server, where a lock
 // timeout would end the wait and a waiter outlive its client.
-func (w *work) lock(ctx context.Context) error {
+func (w *work) lock(ctx context.Context, name string) error {
 	if crash.NoSlugLock {
 		return nil
 	}
 	stale := time.Now().Add(staleAfter)
 	for delay := 5 * time.Millisecond; ; delay = min(2*delay, 100*time.Millisecond) {
 		if time.Now().After(stale) {
-			if err := w.evict(ctx); err != nil {
+			if err := w.evict(ctx, name); err != nil {
 				return err
 			}
 			stale = time.Now().Add(staleAfter)
 		}
-		if locked, err := w.tryLock(ctx, lockName(w.slug)); err != nil || locked {
+		if locked, err := w.tryLock(ctx, name); err != nil || locked {
 			return err
 		}
 		if err := pause(ctx, delay); err != nil {
@@ -85,10 +86,10 @@ func (w *work) lock(ctx context.Context) error {
 	}
 }
 
-// evict ends the session that holds the slug, if the caller has a job's lease: one
-// job a slug is under way, so the holder is a worker that lost it, suspended or cut
-// off. Without a lease it waits on.
-func (w *work) evict(ctx context.Context) error {
+// evict ends the session that holds the lock, if the caller has a fence: one job a
+// slug is under way, and one maker a prepared database, so the holder is a worker that
+// lost it, suspended or cut off. Without a fence it waits on.
+func (w *work) evict(ctx context.Context, name string) error {
 	if !tenancy.HasFence(ctx) {
 		return nil
 	}
@@ -100,7 +101,7 @@ func (w *work) evict(ctx context.Context) error {
 		FROM pg_locks l, (SELECT hashtextextended($1, 0) AS key) k
 		WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1 AND l.pid <> pg_backend_pid()
 		  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-		  AND l.classid::bigint = (k.key >> 32) & 4294967295 AND l.objid::bigint = k.key & 4294967295`, lockName(w.slug))
+		  AND l.classid::bigint = (k.key >> 32) & 4294967295 AND l.objid::bigint = k.key & 4294967295`, name)
 	return err
 }
 
@@ -113,10 +114,10 @@ func (w *work) tryLock(ctx context.Context, name string) (locked bool, err error
 	return locked, err
 }
 
-// unlock lets go of the slug.
-func (w *work) unlock(ctx context.Context) {
+// unlock lets go of what lock took.
+func (w *work) unlock(ctx context.Context, name string) {
 	if !crash.NoSlugLock {
-		w.letGo(ctx, lockName(w.slug))
+		w.letGo(ctx, name)
 	}
 }
 

@@ -205,11 +205,19 @@ func (w *work) randomFile() (name string, err error) {
 	return name, nil
 }
 
-// finish shuts the template, waits until it is empty, and marks it as ready: nobody
-// can copy a database that a session is in.
+// finish shuts the template and marks it as ready.
 func (w *work) finish(ctx context.Context) error {
-	name := quote(w.database)
-	if _, err := w.conn.Exec(ctx, "ALTER DATABASE "+name+" ALLOW_CONNECTIONS false"); err != nil {
+	if err := w.shut(ctx); err != nil {
+		return err
+	}
+	_, err := execAll(ctx, w.conn, "REVOKE ALL ON DATABASE "+quote(w.database)+" FROM "+objectsOwner+" CASCADE", noteUse(w.database))
+	return err
+}
+
+// shut closes the database's door and waits until it is empty: nobody can copy or
+// rename a database that a session is in.
+func (w *work) shut(ctx context.Context) error {
+	if _, err := w.conn.Exec(ctx, "ALTER DATABASE "+quote(w.database)+" ALLOW_CONNECTIONS false"); err != nil {
 		return err
 	}
 	for delay := time.Millisecond; ; delay = min(2*delay, 50*time.Millisecond) {
@@ -221,12 +229,10 @@ func (w *work) finish(ctx context.Context) error {
 			return err
 		}
 		if !busy {
-			break
+			return nil
 		}
 		if err := pause(ctx, delay); err != nil {
 			return err
 		}
 	}
-	_, err := execAll(ctx, w.conn, "REVOKE ALL ON DATABASE "+name+" FROM "+objectsOwner+" CASCADE", noteUse(w.database))
-	return err
 }

@@ -1,0 +1,195 @@
+package tenantdb
+
+import (
+	"context"
+
+	"github.com/tenantry/tenantry/internal/crash"
+	"github.com/tenantry/tenantry/internal/pgerr"
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// A prepared database is a copy of a template with roles of its own, under an opaque
+// name, until a tenant takes it. Database and roles say in their COMMENT what it is a
+// copy of; while it is made, and for whatever a killed maker left, that it is
+// unfinished. Nobody can get in: its door is shut and its application's role cannot
+// log in.
+const (
+	warmMark       = "tenantry warm database"
+	warmUnfinished = warmMark + ", unfinished"
+	warmOf         = warmMark + " of "
+)
+
+// Template names the template of the migration files as they are now; "" if there is
+// to be none, or the files cannot be read.
+func (s *Servers) Template() string {
+	if s.cfg.NoTemplates {
+		return ""
+	}
+	name, marked := s.templateName()
+	if marked != "" {
+		return ""
+	}
+	return name
+}
+
+// Warm prepares the database d, a copy of d.Template, or finds that it is there. It
+// begins anew with half of one. The context's fence is asked before each effect. It
+// fails with CodeConflict if the server has no such template for the files as they
+// are now, and with CodePartialState, without any effect, if something of the names
+// is not ours.
+func (s *Servers) Warm(ctx context.Context, d tenancy.WarmDatabase) error {
+	return s.withWarm(ctx, d.Server, d.ID, func(ctx context.Context, w *work) error {
+		return w.warm(ctx, d.Template)
+	})
+}
+
+// DropWarm drops what is left under a prepared database's names and is ours. It
+// tolerates absence: after it was taken there is nothing. What is not ours is
+// CodePartialState, and nothing is dropped.
+func (s *Servers) DropWarm(ctx context.Context, server tenancy.DBServer, id tenancy.WarmDatabaseID) error {
+	return s.withWarm(ctx, server, id, func(ctx context.Context, w *work) error {
+		f, err := w.lookAtWarm(ctx, w.place)
+		if err != nil {
+			return err
+		}
+		return w.dropWarm(ctx, f)
+	})
+}
+
+// withWarm calls f while it holds the lock on a prepared database's name, on the
+// connection that creates and drops, as withSlug does for a tenant's.
+func (s *Servers) withWarm(ctx context.Context, server tenancy.DBServer, id tenancy.WarmDatabaseID, f func(context.Context, *work) error) error {
+	pooled, pool, err := s.acquire(ctx, server)
+	if err != nil {
+		return err
+	}
+	defer pooled.Release()
+	w := &work{Servers: s, server: server, place: warmPlace(id), pool: pool, conn: pooled.Conn()}
+	name := "tenantry " + w.database
+	if err := w.lock(ctx, name); err != nil {
+		return failed(ctx, err, "cannot lock "+w.database+on(server))
+	}
+	defer w.unlock(ctx, name)
+	if err := tenancy.CheckFence(ctx); err != nil {
+		return err
+	}
+	return f(ctx, w)
+}
+
+func warmPlace(id tenancy.WarmDatabaseID) place {
+	return place{database: id.DatabaseName(), owner: id.OwnerRole(), app: id.AppRole()}
+}
+
+func (w *work) warm(ctx context.Context, template string) error {
+	f, err := w.lookAtWarm(ctx, w.place)
+	if err != nil || f.finished() == template {
+		return err
+	}
+	if err := w.dropWarm(ctx, f); err != nil {
+		return err
+	}
+	t, why, err := w.template(ctx)
+	if err != nil {
+		return err
+	}
+	if t.name != template {
+		if why == "" {
+			why = "the migrations have changed"
+		}
+		return tenancy.Errorf(tenancy.CodeConflict, "No copy of %s can be prepared on server %s: %s.", template, w.server.Name, why)
+	}
+	what := func(doing string) string { return "cannot " + doing + " " + w.database + on(w.server) }
+	for _, step := range []struct {
+		name, doing string
+		do          func(context.Context) error
+	}{
+		{"roles", "make the roles of", w.makeWarmRoles},
+		{"copy", "create", func(ctx context.Context) error { return w.copyFrom(ctx, t.name, strategy(t)) }},
+		{"door", "open", w.openWarm},
+		{"rights", "prepare", func(ctx context.Context) error { return w.prepare(ctx, f.version) }},
+		{"mark", "finish", func(ctx context.Context) error { return w.finishWarm(ctx, template) }},
+	} {
+		// Each may have taken long enough for another to have begun.
+		if err := tenancy.CheckFence(ctx); err != nil {
+			return err
+		}
+		crash.Point("warm", step.name, "before")
+		if err := step.do(ctx); err != nil {
+			return failed(ctx, err, what(step.doing))
+		}
+		crash.Point("warm", step.name, "after")
+	}
+	return nil
+}
+
+// makeWarmRoles makes both roles with their marks, and lets an admin that is no
+// superuser act for them.
+func (w *work) makeWarmRoles(ctx context.Context) error {
+	owner, app := quote(w.owner), quote(w.app)
+	_, err := execAll(ctx, w.conn,
+		"CREATE ROLE "+owner+" NOLOGIN", "COMMENT ON ROLE "+owner+" IS '"+warmUnfinished+"'",
+		"CREATE ROLE "+app+" NOLOGIN", "COMMENT ON ROLE "+app+" IS '"+warmUnfinished+"'",
+		`DO $$ BEGIN
+			IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
+				GRANT `+owner+`, `+app+` TO CURRENT_USER;
+			END IF; END $$`)
+	return err
+}
+
+func (w *work) openWarm(ctx context.Context) error {
+	name := quote(w.database)
+	_, err := execAll(ctx, w.conn,
+		"COMMENT ON DATABASE "+name+" IS '"+warmUnfinished+"'",
+		"REVOKE ALL ON DATABASE "+name+" FROM PUBLIC",
+		"GRANT CONNECT ON DATABASE "+name+" TO "+quote(w.app),
+		"ALTER DATABASE "+name+" ALLOW_CONNECTIONS true")
+	return err
+}
+
+// finishWarm shuts the door for whoever will rename the database, and marks all of
+// it as finished.
+func (w *work) finishWarm(ctx context.Context, template string) error {
+	if err := w.shut(ctx); err != nil {
+		return err
+	}
+	if err := tenancy.CheckFence(ctx); err != nil {
+		return err
+	}
+	_, err := execAll(ctx, w.conn, w.place.comments(warmOf+template)...)
+	return err
+}
+
+// comments are the statements that mark database and roles.
+func (p place) comments(mark string) []string {
+	return []string{
+		"COMMENT ON DATABASE " + quote(p.database) + " IS '" + mark + "'",
+		"COMMENT ON ROLE " + quote(p.owner) + " IS '" + mark + "'",
+		"COMMENT ON ROLE " + quote(p.app) + " IS '" + mark + "'",
+	}
+}
+
+// dropWarm drops the database and then the roles.
+func (w *work) dropWarm(ctx context.Context, f warmFacts) error {
+	if err := partialState(w.server, f.foreign()); err != nil {
+		return err
+	}
+	if f.database.exists {
+		if !f.invalid {
+			if err := w.tolerate(ctx, "ALTER DATABASE "+quote(w.database)+" ALLOW_CONNECTIONS false", pgerr.InvalidCatalogName); err != nil {
+				return failed(ctx, err, "cannot close database "+w.database+on(w.server))
+			}
+		}
+		if err := w.forceDrop(ctx); err != nil {
+			return err
+		}
+	}
+	for _, role := range []warmThing{f.app, f.owner} {
+		if !role.exists {
+			continue
+		}
+		if err := w.tolerate(ctx, "DROP ROLE IF EXISTS "+quote(role.name)); err != nil {
+			return failed(ctx, err, "cannot drop role "+role.name+on(w.server))
+		}
+	}
+	return nil
+}

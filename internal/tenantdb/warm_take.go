@@ -1,0 +1,62 @@
+package tenantdb
+
+import (
+	"context"
+	"slices"
+
+	"github.com/tenantry/tenantry/internal/pgerr"
+	"github.com/tenantry/tenantry/internal/tenancy"
+)
+
+// take renames a prepared database and its roles to the slug's, gives the
+// application's role its password, marks all three as owner's and opens the door, in
+// one transaction: whoever looks after a crash finds nothing of it done, or all. The
+// caller holds the slug and saw nothing of its names.
+//
+// The prepared database may be gone, unfinished, of other migrations, or have somebody
+// in it. Then origin is empty, and the caller copies a template.
+func (w *work) take(ctx context.Context, id tenancy.WarmDatabaseID, owner tenancy.Ownership, password string) (origin tenancy.DatabaseOrigin, err error) {
+	from := warmPlace(id)
+	f, err := w.lookAtWarm(ctx, from)
+	if err != nil {
+		return origin, err
+	}
+	template := f.finished()
+	refused := func(why string, err error) (tenancy.DatabaseOrigin, error) {
+		w.cfg.Log.Warn("cannot take a prepared database; copying a template",
+			"server", w.server.Name, "database", w.database, "warm", from.database, "reason", why, "error", err)
+		return tenancy.DatabaseOrigin{}, nil
+	}
+	switch {
+	case template == "":
+		return refused("it is not there, or not finished", nil)
+	case template != w.Template():
+		return refused("it is a copy of "+template+", and the migrations have changed", nil)
+	case f.occupied:
+		return refused("somebody is in it", nil)
+	}
+	verifier, err := scramVerifier(password)
+	if err != nil {
+		return origin, err
+	}
+	if err := tenancy.CheckFence(ctx); err != nil {
+		return origin, err
+	}
+	_, err = execAll(ctx, w.conn, slices.Concat([]string{
+		"ALTER DATABASE " + quote(from.database) + " RENAME TO " + quote(w.database),
+		"ALTER ROLE " + quote(from.owner) + " RENAME TO " + quote(w.owner),
+		"ALTER ROLE " + quote(from.app) + " RENAME TO " + quote(w.app),
+		"ALTER ROLE " + quote(w.app) + " LOGIN PASSWORD '" + verifier + "'",
+	}, w.place.comments(owner.String()), []string{
+		"ALTER DATABASE " + quote(w.database) + " ALLOW_CONNECTIONS true",
+	})...)
+	coded := failed(ctx, err, "cannot take "+from.database+" for "+w.database+on(w.server))
+	switch {
+	case err == nil:
+		return tenancy.DatabaseOrigin{Template: template, Warm: true}, nil
+	case ctx.Err() != nil || pgerr.State(err) == "" || w.conn.IsClosed():
+		// It may have been done all the same; the next try will see.
+		return origin, coded
+	}
+	return refused("the server refuses", coded)
+}
