@@ -194,7 +194,7 @@ func TestNobodyGetsIntoAPreparedDatabase(t *testing.T) {
 				SELECT concat_ws(' ', datallowconn, r.rolcanlogin, o.rolcanlogin, r.rolpassword, pg_get_userbyid(datdba) = o.rolname,
 				       (SELECT string_agg(DISTINCT a.grantee::regrole::text, ',') FROM aclexplode(datacl) a WHERE a.grantee NOT IN (r.oid, o.oid)))
 				FROM pg_database, pg_authid r, pg_authid o WHERE datname = $1 AND r.rolname = $1 || '_app' AND o.rolname = $1 || '_owner'`,
-				d.ID.DatabaseName()); len(got) != 1 || got[0] != "f f f t" {
+				d.ID.DatabaseName()); len(got) != 1 || got[0] != "f f f t tenantry_owner" {
 				t.Errorf("door, logins, password, owner and others' rights: %q", got)
 			}
 			found, err := b.Survey(t.Context(), b.server)
