@@ -150,10 +150,6 @@ func (j tappedJournal) AcquireLease(ctx context.Context, id tenancy.JobID, owner
 	return job, lease, err
 }
 
-func (j tappedJournal) StartPhase(ctx context.Context, lease tenancy.Lease, phase tenancy.PhaseName) error {
-	return throughErr(j.tap, "StartPhase "+string(phase), func() error { return j.Journal.StartPhase(ctx, lease, phase) })
-}
-
 func (j tappedJournal) FinishPhase(ctx context.Context, lease tenancy.Lease, phase, next tenancy.PhaseName, detail map[string]any) (bool, error) {
 	return through(j.tap, "FinishPhase "+string(phase), func() (bool, error) {
 		return j.Journal.FinishPhase(ctx, lease, phase, next, detail)

@@ -21,8 +21,6 @@ type execution struct {
 	phases []Phase
 	run    *Run
 	log    *slog.Logger
-	// started names the phase FinishPhase has already recorded as running.
-	started tenancy.PhaseName
 }
 
 // forward does what is left of the job.
@@ -38,13 +36,6 @@ func (x *execution) forward(ctx context.Context) error {
 		}
 		if x.draining() {
 			return errors.Join(ErrDraining, x.release(ctx, x.run.Lease))
-		}
-		if x.started != p.Name() {
-			if err := x.write(ctx, func(ctx context.Context) error {
-				return x.Journal.StartPhase(ctx, x.run.Lease, p.Name())
-			}); err != nil {
-				return err
-			}
 		}
 		x.markStarted(p.Name())
 		x.observe(Event{Phase: p.Name(), Status: tenancy.PhaseRunning})
@@ -69,7 +60,7 @@ func (x *execution) forward(ctx context.Context) error {
 			return err
 		}
 		crash.Point("do", string(p.Name()), "recorded")
-		x.started, x.run.Job.Failures = next, 0
+		x.run.Job.Failures = 0
 	}
 	x.observe(Event{Settled: tenancy.JobComplete})
 	x.log.Info("job complete")

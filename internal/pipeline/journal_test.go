@@ -58,6 +58,14 @@ func (j *journal) AcquireLease(_ context.Context, id tenancy.JobID, owner string
 	if j.job.Status == tenancy.JobQueued {
 		j.job.Status = tenancy.JobRunning
 	}
+	if j.job.Status == tenancy.JobRunning && !j.job.CancelRequested {
+		for _, p := range j.job.Phases {
+			if p.Status != tenancy.PhaseDone {
+				j.start(p.Name)
+				break
+			}
+		}
+	}
 	return j.copyJob(), tenancy.Lease{JobID: id, Owner: owner, Epoch: j.epoch}, nil
 }
 
@@ -104,10 +112,6 @@ func (j *journal) start(name tenancy.PhaseName) {
 	now := time.Now()
 	p := j.phase(name)
 	p.Status, p.StartedAt, p.UndoneAt = tenancy.PhaseRunning, &now, nil
-}
-
-func (j *journal) StartPhase(_ context.Context, lease tenancy.Lease, phase tenancy.PhaseName) error {
-	return j.write("start "+string(phase), lease, func(*tenancy.Job) { j.start(phase) })
 }
 
 func (j *journal) FinishPhase(_ context.Context, lease tenancy.Lease, phase, next tenancy.PhaseName, detail map[string]any) (cancel bool, err error) {

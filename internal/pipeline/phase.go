@@ -65,8 +65,9 @@ func (r *Run) DetailOf(phase tenancy.PhaseName) map[string]any {
 // changing nothing, if a later worker has taken the job.
 type Journal interface {
 	// AcquireLease makes owner the only worker of the job for ttl and returns
-	// the job as recorded. It fails with CodeJobBusy, CodeJobSettled or
-	// CodeNotFound.
+	// the job as recorded. It records that the Do of the first phase that is not
+	// done is about to be called, unless the job is to be cancelled or undone. It
+	// fails with CodeJobBusy, CodeJobSettled or CodeNotFound.
 	AcquireLease(ctx context.Context, id tenancy.JobID, owner string, ttl time.Duration) (tenancy.Job, tenancy.Lease, error)
 	RenewLease(ctx context.Context, lease tenancy.Lease, ttl time.Duration) error
 	// CheckLease reports whether the lease stands and lasts; it may renew it.
@@ -74,8 +75,6 @@ type Journal interface {
 	// ReleaseLease gives the job back; it may be taken again at once.
 	ReleaseLease(ctx context.Context, lease tenancy.Lease) error
 
-	// StartPhase records that the phase's Do is about to be called.
-	StartPhase(ctx context.Context, lease tenancy.Lease, phase tenancy.PhaseName) error
 	// FinishPhase records that the phase is done and that the next one is about
 	// to start, and reports whether an operator asked to cancel the job.
 	FinishPhase(ctx context.Context, lease tenancy.Lease, phase, next tenancy.PhaseName, detail map[string]any) (cancel bool, err error)

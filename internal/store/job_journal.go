@@ -13,17 +13,6 @@ import (
 // The journal of a run. Each method is one statement, so one commit, and its
 // first step is the fence: if that finds no row, nothing below it happens.
 
-// StartPhase records that a phase's Do is about to be called.
-func (s *Store) StartPhase(ctx context.Context, lease tenancy.Lease, phase tenancy.PhaseName) error {
-	return s.fenced(ctx, `
-		WITH job AS (
-			UPDATE identity.job SET phase = $3, version = version + 1 WHERE `+held+` RETURNING job_id),
-		started AS (
-			UPDATE identity.job_phase SET status = 'running', started_at = coalesce(started_at, now()), undone_at = NULL
-			WHERE job_id IN (SELECT job_id FROM job) AND name = $3)
-		SELECT job_id FROM job`, lease, phase)
-}
-
 // FinishPhase records that a phase is done and, unless the job is to be
 // cancelled, that the next one is about to start.
 func (s *Store) FinishPhase(ctx context.Context, lease tenancy.Lease, phase, next tenancy.PhaseName, detail map[string]any) (cancel bool, err error) {

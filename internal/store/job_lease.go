@@ -14,7 +14,8 @@ import (
 // AcquireLease makes owner the only worker of a job for ttl and returns the job.
 // It fails with CodeJobBusy if the lease is held, CodeJobSettled if there is
 // nothing to do, CodeNotFound if there is no such job. The database's clock
-// decides; the epoch fences later writes.
+// decides; the epoch fences later writes. The phase that comes first is recorded as
+// running in the same commit, unless the job is to be cancelled or undone.
 func (s *Store) AcquireLease(ctx context.Context, id tenancy.JobID, owner string, ttl time.Duration) (tenancy.Job, tenancy.Lease, error) {
 	if !validID(id) {
 		return tenancy.Job{}, tenancy.Lease{}, noSuchJob(id)
@@ -23,12 +24,20 @@ func (s *Store) AcquireLease(ctx context.Context, id tenancy.JobID, owner string
 	var acquired tenancy.Job
 	err := s.inTx(ctx, func(tx pgx.Tx) error {
 		err := tx.QueryRow(ctx, `
-			UPDATE identity.job
-			SET status = CASE status WHEN 'queued' THEN 'running' ELSE status END,
-			    started_at = coalesce(started_at, now()),
-			    lease_owner = $2, lease_until = now() + $3, lease_epoch = lease_epoch + 1, version = version + 1
-			WHERE job_id = $1 AND `+unsettled+` AND (lease_until IS NULL OR lease_until < now())
-			RETURNING lease_epoch`, id, owner, ttl).Scan(&lease.Epoch)
+			WITH first AS (
+				SELECT name FROM identity.job_phase WHERE job_id = $1 AND status <> 'done' ORDER BY position LIMIT 1),
+			job AS (
+				UPDATE identity.job
+				SET status = CASE status WHEN 'queued' THEN 'running' ELSE status END,
+				    phase = CASE WHEN status <> 'rolling_back' AND NOT cancel_requested THEN coalesce((TABLE first), phase) ELSE phase END,
+				    started_at = coalesce(started_at, now()),
+				    lease_owner = $2, lease_until = now() + $3, lease_epoch = lease_epoch + 1, version = version + 1
+				WHERE job_id = $1 AND `+unsettled+` AND (lease_until IS NULL OR lease_until < now())
+				RETURNING job_id, lease_epoch, status, cancel_requested),
+			started AS (
+				UPDATE identity.job_phase SET status = 'running', started_at = coalesce(started_at, now()), undone_at = NULL
+				WHERE job_id IN (SELECT job_id FROM job WHERE status <> 'rolling_back' AND NOT cancel_requested) AND name = (TABLE first))
+			SELECT lease_epoch FROM job`, id, owner, ttl).Scan(&lease.Epoch)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return whyNotAcquired(ctx, tx, id)
 		}

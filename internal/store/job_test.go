@@ -172,7 +172,6 @@ func TestLeaseIsExclusiveAndFences(t *testing.T) {
 	writes := map[string]func(tenancy.Lease) error{
 		"RenewLease":  func(l tenancy.Lease) error { return p.RenewLease(ctx, l, time.Minute) },
 		"CheckLease":  func(l tenancy.Lease) error { return p.CheckLease(ctx, l, time.Minute) },
-		"StartPhase":  func(l tenancy.Lease) error { return p.StartPhase(ctx, l, phase) },
 		"FinishPhase": func(l tenancy.Lease) error { _, err := p.FinishPhase(ctx, l, phase, "state_checked", nil); return err },
 		"RetryPhase":  func(l tenancy.Lease) error { return p.RetryPhase(ctx, l, phase, cause, 0) },
 		"BeginRollback": func(l tenancy.Lease) error {
@@ -196,8 +195,8 @@ func TestLeaseIsExclusiveAndFences(t *testing.T) {
 	if diff := cmp.Diff(before, p.snapshot(t, job.ID)); diff != "" {
 		t.Errorf("a lost lease changed the job:\n%s", diff)
 	}
-	if err := p.StartPhase(ctx, second, phase); err != nil {
-		t.Error(err)
+	if job, err := p.Job(ctx, job.ID); err != nil || job.Phase != phase || job.Phases[0].Status != tenancy.PhaseRunning || job.Phases[0].StartedAt == nil {
+		t.Errorf("the first phase is not about to start: %+v, %v", job, err)
 	}
 	// What lasts is only looked at, what does not is extended.
 	left := `SELECT lease_until > now() + interval '50 seconds' FROM identity.job WHERE job_id = $1`
@@ -236,7 +235,6 @@ func TestJournalAndRollback(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	must(p.StartPhase(ctx, lease, tenancy.PhasePlacementResolved))
 	cancel, err := p.FinishPhase(ctx, lease, tenancy.PhasePlacementResolved, tenancy.PhaseStateChecked, map[string]any{"dbServer": "pg-a"})
 	if err != nil || cancel {
 		t.Fatal(cancel, err)
@@ -337,5 +335,6 @@ func TestStalledJobs(t *testing.T) {
 	if rung, err := p.RingStalled(ctx, stalled()[0]); !rung || err != nil {
 		t.Errorf("did not ring: %v, %v", rung, err)
 	}
-	wantCode(t, p.StartPhase(ctx, lease, tenancy.PhaseStateChecked), tenancy.CodeLeaseLost)
+	_, err = p.FinishPhase(ctx, lease, tenancy.PhasePlacementResolved, tenancy.PhaseStateChecked, nil)
+	wantCode(t, err, tenancy.CodeLeaseLost)
 }

@@ -140,9 +140,6 @@ func TestRetryOfAPurge(t *testing.T) {
 	if err := p.CondemnTenant(ctx, lease); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.StartPhase(ctx, lease, tenancy.PhaseBackupTaken); err != nil {
-		t.Fatal(err)
-	}
 	if _, err := p.FinishPhase(ctx, lease, tenancy.PhaseBackupTaken, tenancy.PhaseDatabaseDropped, map[string]any{"backups": "kept"}); err != nil {
 		t.Fatal(err)
 	}

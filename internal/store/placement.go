@@ -37,15 +37,16 @@ func (s *Store) ReservePlacement(ctx context.Context, lease tenancy.Lease, templ
 		if _, err := tx.Exec(ctx, `SELECT FROM identity.db_server ORDER BY db_server_id FOR NO KEY UPDATE`); err != nil {
 			return err
 		}
-		j, err := fencedJob(ctx, tx, lease)
-		if err != nil {
-			return err
-		}
 		var reserved bool
-		if err := tx.QueryRow(ctx, `SELECT capacity_reserved FROM identity.job WHERE job_id = $1`, j.ID).Scan(&reserved); err != nil {
+		if err := fencedRow(tx.QueryRow(ctx, `SELECT capacity_reserved FROM identity.job WHERE `+held+` FOR NO KEY UPDATE`,
+			lease.JobID, lease.Epoch), &reserved); err != nil {
 			return err
 		}
 		if reserved {
+			j, err := job(ctx, tx, lease.JobID)
+			if err != nil {
+				return err
+			}
 			p.Server = *j.Server
 			p.Warm, err = claimedBy(ctx, tx, j.ID)
 			return err
@@ -58,7 +59,7 @@ func (s *Store) ReservePlacement(ctx context.Context, lease tenancy.Lease, templ
 			return err
 		}
 		var wants bool
-		err = tx.QueryRow(ctx, claimWarm, j.ID, p.Server.ID, template).Scan(&p.Warm, &wants)
+		err = tx.QueryRow(ctx, claimWarm, lease.JobID, p.Server.ID, template).Scan(&p.Warm, &wants)
 		p.Missed = wants && p.Warm == ""
 		return err
 	})

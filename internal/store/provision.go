@@ -13,28 +13,29 @@ import (
 // counted twice, and so does the prepared database that it claimed, if any. A second
 // call finds the row; a row of another tenant is CodePartialState.
 func (s *Store) RegisterTenant(ctx context.Context, lease tenancy.Lease, schemaVersion string) error {
-	return s.inTx(ctx, func(tx pgx.Tx) error {
-		j, err := fencedJob(ctx, tx, lease)
-		if err != nil {
-			return err
-		}
-		tag, err := tx.Exec(ctx, `
-			INSERT INTO identity.tenant (tenant_id, slug, display_name, status, db_server_id, db_name, db_secret_ref, schema_version, job_id)
-			SELECT tenant_id, slug, display_name, 'provisioning', db_server_id, $2, $3, $4, job_id
-			FROM identity.job WHERE job_id = $1
-			ON CONFLICT (slug) DO UPDATE SET schema_version = excluded.schema_version
-			WHERE identity.tenant.tenant_id = excluded.tenant_id AND identity.tenant.status = 'provisioning'`,
-			j.ID, j.Slug.DatabaseName(), j.Slug.SecretName(), schemaVersion)
-		if err != nil {
-			return err
-		}
-		if tag.RowsAffected() == 0 {
-			return tenancy.Errorf(tenancy.CodePartialState, "A master row for the slug %q appeared that this job did not make.", j.Slug)
-		}
-		_, err = tx.Exec(ctx, `
-			WITH job AS (UPDATE identity.job SET capacity_reserved = false WHERE job_id = $1 RETURNING job_id)`+retireClaimed, j.ID)
+	var slug tenancy.Slug
+	if err := fencedRow(s.pool.QueryRow(ctx, `SELECT slug FROM identity.job WHERE `+held, lease.JobID, lease.Epoch), &slug); err != nil {
 		return err
-	})
+	}
+	var registered bool
+	err := fencedRow(s.pool.QueryRow(ctx, `
+		WITH held AS (
+			SELECT * FROM identity.job WHERE `+held+` FOR NO KEY UPDATE),
+		tenant AS (
+			INSERT INTO identity.tenant (tenant_id, slug, display_name, status, db_server_id, db_name, db_secret_ref, schema_version, job_id)
+			SELECT tenant_id, slug, display_name, 'provisioning', db_server_id, $3, $4, $5, job_id FROM held
+			ON CONFLICT (slug) DO UPDATE SET schema_version = excluded.schema_version
+			WHERE identity.tenant.tenant_id = excluded.tenant_id AND identity.tenant.status = 'provisioning'
+			RETURNING job_id),
+		job AS (
+			UPDATE identity.job SET capacity_reserved = false WHERE job_id IN (SELECT job_id FROM tenant) RETURNING job_id),
+		retired AS (`+retireClaimed+`)
+		SELECT EXISTS (SELECT FROM tenant) FROM held`,
+		lease.JobID, lease.Epoch, slug.DatabaseName(), slug.SecretName(), schemaVersion), &registered)
+	if err == nil && !registered {
+		return tenancy.Errorf(tenancy.CodePartialState, "A master row for the slug %q appeared that this job did not make.", slug)
+	}
+	return err
 }
 
 // UnregisterTenant removes what RegisterTenant wrote; the job holds its place
