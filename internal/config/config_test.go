@@ -23,7 +23,7 @@ func TestDefaults(t *testing.T) {
 	if fault != "" {
 		t.Fatal(fault)
 	}
-	if c.WorkerConcurrency != 10 || c.HTTPAddr != ":8080" || c.LogFormat != "text" {
+	if c.WorkerConcurrency != 10 || c.WarmPoolSize != 0 || c.HTTPAddr != ":8080" || c.LogFormat != "text" {
 		t.Errorf("unexpected defaults: %+v", c)
 	}
 }
@@ -36,13 +36,14 @@ func TestEveryFaultIsNamedAtOnceWithoutItsValue(t *testing.T) {
 		"TENANT_URL":         "https://canary-3.example",
 		"WORKER_CONCURRENCY": "canary-4",
 		"LOG_LEVEL":          "canary-5",
+		"WARM_POOL_SIZE":     "101",
 		"LOG_FORMAT":         "xml",
 		"SMTP_URL":           "smtp://mail.example",
 		"TENANT_MIGRATIONS":  "/nowhere/canary-6",
 	}, "DATABASE_URL")
 	for _, name := range []string{
 		"DATABASE_URL", "REDIS_URL", "KEY_VAULT_URL", "TENANT_URL", "WORKER_CONCURRENCY",
-		"LOG_LEVEL", "LOG_FORMAT", "MAIL_FROM", "TENANT_MIGRATIONS",
+		"LOG_LEVEL", "LOG_FORMAT", "MAIL_FROM", "TENANT_MIGRATIONS", "WARM_POOL_SIZE",
 	} {
 		if !strings.Contains(fault, name) {
 			t.Errorf("the fault of %s is not named in:\n%s", name, fault)
