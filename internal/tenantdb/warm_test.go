@@ -133,6 +133,7 @@ func TestATakenDatabaseIsWhatCopyingMakes(t *testing.T) {
 			if diff := cmp.Diff(warm.whole(), warm.inspect(t)); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
+			sql(t, warm.appURL, "SELECT 1")
 			for _, b := range []*bundle{copied, warm} {
 				if got := b.migrate(t); got != "5/5" {
 					t.Errorf("version %q, want 5/5", got)
@@ -462,6 +463,28 @@ func TestTheFenceStopsAMaker(t *testing.T) {
 			t.Fatal(err)
 		}
 		b.wantGone(t, d)
+	}
+}
+
+// TestTheFenceStopsATaker: a worker that lost the job renames nothing.
+func TestTheFenceStopsATaker(t *testing.T) {
+	t.Parallel()
+	b := setup(t, withTemplates)
+	d := b.warmed(t)
+	asked := 0
+	ctx := tenancy.WithFence(t.Context(), func(context.Context) error {
+		if asked++; asked > 1 {
+			return tenancy.Errorf(tenancy.CodeLeaseLost, "lost")
+		}
+		return nil
+	})
+	_, err := b.EnsureDatabase(ctx, b.server, b.slug, b.owner, b.appURL, d.ID)
+	wantCode(t, err, tenancy.CodeLeaseLost, false)
+	if diff := cmp.Diff(whole(d), b.left(t, d)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if got := b.inspect(t); !got.Empty() {
+		t.Errorf("there is %+v", got)
 	}
 }
 
