@@ -45,9 +45,10 @@ func (p ResolvePlacement) Do(ctx context.Context, run *pipeline.Run) error {
 
 // What is recorded with the phases about the pool of prepared databases.
 const (
-	// DetailWarmDatabase is what ResolvePlacement has claimed, DetailWarmPool says
-	// that it would have.
-	DetailWarmDatabase, DetailWarmPool = "warmDatabase", "warmPool"
+	// DetailWarmDatabase is what ResolvePlacement has claimed.
+	DetailWarmDatabase = "warmDatabase"
+	// DetailWarmPool is "empty" if it would have claimed one, and none was ready.
+	DetailWarmPool = "warmPool"
 	// DetailWarm says that CreateDatabase took what was claimed.
 	DetailWarm = "warm"
 )

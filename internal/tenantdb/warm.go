@@ -155,7 +155,7 @@ func (w *work) finishWarm(ctx context.Context, template string) error {
 	if err := tenancy.CheckFence(ctx); err != nil {
 		return err
 	}
-	_, err := execAll(ctx, w.conn, w.place.comments(warmOf+template)...)
+	_, err := execAll(ctx, w.conn, w.comments(warmOf+template)...)
 	return err
 }
 

@@ -47,7 +47,7 @@ func (w *work) take(ctx context.Context, id tenancy.WarmDatabaseID, owner tenanc
 		"ALTER ROLE " + quote(from.owner) + " RENAME TO " + quote(w.owner),
 		"ALTER ROLE " + quote(from.app) + " RENAME TO " + quote(w.app),
 		"ALTER ROLE " + quote(w.app) + " LOGIN PASSWORD '" + verifier + "'",
-	}, w.place.comments(owner.String()), []string{
+	}, w.comments(owner.String()), []string{
 		"ALTER DATABASE " + quote(w.database) + " ALLOW_CONNECTIONS true",
 	})...)
 	coded := failed(ctx, err, "cannot take "+from.database+" for "+w.database+on(w.server))
