@@ -12,6 +12,10 @@
 // or failed or cancelled, with nothing at all. A purge must end complete, with
 // nothing left but its audit row and its dump, and the slug must work again.
 //
+// Jobs take prepared databases, and workers go on preparing them; or they copy
+// templates, with CRASH_POOL=off; or make their databases from nothing, with
+// CRASH_TEMPLATES=off. Prepared databases must in the end be as master has them.
+//
 // Every trial has a master database and a Redis database of its own, so that its
 // workers see its job alone; tenant servers and vault are shared, and the slugs
 // differ. So trials run beside each other.

@@ -14,6 +14,9 @@
 //   - the handler runs a job on the worker's own time, not on the task's: a
 //     Redis that goes away interrupts nothing.
 //
+// A worker also keeps the pool of prepared databases, which is nobody's job: see
+// keeper.
+//
 // Every ring has a task id never used before, because asynq refuses an id that
 // it still knows in any state.
 package tasks

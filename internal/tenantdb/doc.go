@@ -42,6 +42,17 @@
 // and built again. Whatever a copy would lack, or must not share with other tenants,
 // makes a set unfit: its databases are made from nothing and migrated file by file.
 //
+// # Prepared databases
+//
+// A copy may be made ahead, for no tenant yet, under an opaque name and with roles of
+// its own, by whoever holds the lock on that name:
+//
+//	absent → roles → database, closed → open to the admin → prepared → closed
+//	       → marked as finished
+//
+// EnsureDatabase takes one by renaming, in one transaction, if it is finished and of
+// the files as they are now; or else it does without. Nobody can be in one.
+//
 // # What a failed migration leaves
 //
 // A dirty version, always: a transaction does not span files, nor every

@@ -1,6 +1,7 @@
 package tenantdb
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -76,7 +77,7 @@ func (s *Servers) templateName() (name, marked string) {
 		fmt.Fprintf(digest, "set %s: %d\n", set.table, len(files))
 		for _, f := range files {
 			fmt.Fprintf(digest, "%q %d\n%s", f.name, len(f.content), f.content)
-			if marked == "" && noTemplate.Match(f.content) {
+			if marked == "" && bytes.Contains(f.content, []byte("no-template")) && noTemplate.Match(f.content) {
 				marked = "file " + f.name + " says so"
 			}
 		}
