@@ -36,6 +36,16 @@ var ways = map[string]struct {
 	"taken": {withTemplates, (*bundle).taken},
 }
 
+// taking is setup with the database taken already.
+func taking(setup func(*testing.T, ...func(*tenantdb.Config)) *bundle) func(*testing.T, ...func(*tenantdb.Config)) *bundle {
+	return func(t *testing.T, change ...func(*tenantdb.Config)) *bundle {
+		t.Helper()
+		b := setup(t, append(change, withTemplates)...)
+		b.taken(t)
+		return b
+	}
+}
+
 func TestTenantsAreShutOutEverywhereElse(t *testing.T) {
 	t.Parallel()
 	for name, way := range ways {
@@ -123,60 +133,55 @@ var appFiles = fstest.MapFS{
 
 func TestTheApplicationReadsAndWritesAndCreatesNothing(t *testing.T) {
 	t.Parallel()
-	for name, setup := range admins {
-		for how, way := range ways {
-			t.Run(name+", "+how, func(t *testing.T) {
-				t.Parallel()
-				b := setup(t, withApp(appFiles), way.change)
-				way.make(b, t)
-				if got := b.migrate(t); got != "5/6" {
-					t.Errorf("version %q, want 5/6", got)
-				}
-				wantReadingAndWriting(t, b)
-			})
-		}
-	}
-}
-
-// wantReadingAndWriting of appFiles, and no more.
-func wantReadingAndWriting(t *testing.T, b *bundle) {
-	t.Helper()
-	// Each table that a migration made, ours of the versions aside.
-	for _, table := range values[string](t, b.superURL(), `
+	for name, setup := range map[string]func(*testing.T, ...func(*tenantdb.Config)) *bundle{
+		"superuser": setup, "limited admin": setupLimited,
+		"superuser, taken": taking(setup), "limited admin, taken": taking(setupLimited),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			b := setup(t, withApp(appFiles))
+			b.ensure(t)
+			if got := b.migrate(t); got != "5/6" {
+				t.Errorf("version %q, want 5/6", got)
+			}
+			// Each table that a migration made, ours of the versions aside.
+			for _, table := range values[string](t, b.superURL(), `
 				SELECT format('%I.%I', n.nspname, c.relname) FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 				WHERE c.relkind IN ('r', 'p', 'v') AND c.relowner = $1::text::regrole AND n.nspname <> 'tenantry'`, b.slug.OwnerRole()) {
-		for _, privilege := range []string{"SELECT", "INSERT", "UPDATE", "DELETE"} {
-			if !values[bool](t, b.appURL, "SELECT has_table_privilege($1, $2)", table, privilege)[0] {
-				t.Errorf("the application lacks %s on %s", privilege, table)
+				for _, privilege := range []string{"SELECT", "INSERT", "UPDATE", "DELETE"} {
+					if !values[bool](t, b.appURL, "SELECT has_table_privilege($1, $2)", table, privilege)[0] {
+						t.Errorf("the application lacks %s on %s", privilege, table)
+					}
+				}
 			}
-		}
-	}
-	sql(t, b.appURL, `
+			sql(t, b.appURL, `
 				INSERT INTO thing (name) VALUES ('a'); UPDATE thing SET name = 'b'; SELECT name FROM things; DELETE FROM thing;
 				INSERT INTO sales."Order" (at) VALUES ('2026-05-05'); INSERT INTO hidden.secretive (v) VALUES ('x');
 				SELECT add(1, 2), currval('hidden.secretive_id_seq'), digest('x', 'sha256'); INSERT INTO mixed VALUES ('X');
 				SELECT version FROM tenantry.schema_migrations; SELECT version FROM tenantry.app_schema_migrations;
 				INSERT INTO audit.event (event_type) VALUES ('X')`)
-	for _, statement := range []string{
-		"CREATE TABLE mine (i int)", "CREATE TABLE sales.mine (i int)", "CREATE TABLE tenantry.mine (i int)",
-		"CREATE SCHEMA mine", "CREATE TEMP TABLE mine (i int)", "CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
-		"CREATE DATABASE mine", "CREATE ROLE mine", "ALTER TABLE thing ADD COLUMN mine int", "TRUNCATE thing",
-		"DROP TABLE thing", "CREATE EXTENSION pg_trgm", "SET ROLE " + b.slug.OwnerRole(),
-		"UPDATE tenantry.schema_migrations SET version = 1", "DELETE FROM tenantry.app_schema_migrations",
-		"DELETE FROM audit.event", "UPDATE audit.event SET event_type = 'Y'",
-	} {
-		wantRefused(t, b.appURL, statement)
-	}
-	// Nothing is left to PUBLIC in the database and its schemas.
-	if got := values[string](t, b.superURL(), `
+			for _, statement := range []string{
+				"CREATE TABLE mine (i int)", "CREATE TABLE sales.mine (i int)", "CREATE TABLE tenantry.mine (i int)",
+				"CREATE SCHEMA mine", "CREATE TEMP TABLE mine (i int)", "CREATE FUNCTION mine() RETURNS int LANGUAGE sql AS 'SELECT 1'",
+				"CREATE DATABASE mine", "CREATE ROLE mine", "ALTER TABLE thing ADD COLUMN mine int", "TRUNCATE thing",
+				"DROP TABLE thing", "CREATE EXTENSION pg_trgm", "SET ROLE " + b.slug.OwnerRole(),
+				"UPDATE tenantry.schema_migrations SET version = 1", "DELETE FROM tenantry.app_schema_migrations",
+				"DELETE FROM audit.event", "UPDATE audit.event SET event_type = 'Y'",
+			} {
+				wantRefused(t, b.appURL, statement)
+			}
+			// Nothing is left to PUBLIC in the database and its schemas.
+			if got := values[string](t, b.superURL(), `
 				SELECT 'database' FROM pg_database d, aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) a WHERE datname = current_database() AND a.grantee = 0
 				UNION ALL
 				SELECT nspname::text FROM pg_namespace n, aclexplode(coalesce(n.nspacl, acldefault('n', n.nspowner))) a
 				WHERE a.grantee = 0 AND nspname NOT IN ('pg_catalog', 'information_schema')`); len(got) != 0 {
-		t.Errorf("PUBLIC has rights on %q", got)
-	}
-	if got := values[string](t, b.superURL(), "SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = current_database()"); got[0] != b.slug.OwnerRole() {
-		t.Errorf("the database belongs to %s", got)
+				t.Errorf("PUBLIC has rights on %q", got)
+			}
+			if got := values[string](t, b.superURL(), "SELECT pg_get_userbyid(datdba)::text FROM pg_database WHERE datname = current_database()"); got[0] != b.slug.OwnerRole() {
+				t.Errorf("the database belongs to %s", got)
+			}
+		})
 	}
 }
 
