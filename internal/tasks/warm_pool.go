@@ -63,7 +63,9 @@ type WarmServers interface {
 //
 // A row is written before there is anything of a database, and goes after the last of
 // it, so what a killed keeper left is found by the next one: whoever leads prepares
-// nothing yet, so what is recorded as being prepared is nobody's.
+// nothing yet, so what is recorded as being prepared is nobody's. One that lost the
+// lead while it prepared, for instance because it took longer than master lets a
+// transaction idle, is told so by its fence.
 type keeper struct {
 	WarmPool
 	log     *slog.Logger
