@@ -123,7 +123,7 @@ func (p *plane) tenant(t *testing.T) tenant {
 	if x.url, err = p.databases.AppURL(t.Context(), p.server, x.slug, tenantdb.NewPassword()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.databases.EnsureDatabase(t.Context(), p.server, x.slug, x.owner, x.url, ""); err != nil {
+	if _, err := p.databases.EnsureDatabase(t.Context(), p.server, x.slug, x.owner, x.url, tenancy.DatabaseSource{}); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {

@@ -31,7 +31,7 @@ func (p CreateDatabase) Do(ctx context.Context, run *pipeline.Run) error {
 	if err != nil {
 		return fmt.Errorf("cannot read secret %s: %w", slug.SecretName(), err)
 	}
-	origin, err := p.Databases.EnsureDatabase(ctx, *run.Job.Server, slug, run.Job.Ownership(), appURL, claimed(run))
+	origin, err := p.Databases.EnsureDatabase(ctx, *run.Job.Server, slug, run.Job.Ownership(), appURL, tenancy.DatabaseSource{Warm: claimed(run), Bulk: run.Job.Bulk})
 	if err != nil {
 		return fmt.Errorf("cannot create database %s: %w", slug.DatabaseName(), err)
 	}

@@ -33,7 +33,7 @@ type Databases interface {
 	// AppURL is the tenant application's connection URL with that password.
 	AppURL(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, password string) (string, error)
 	// EnsureDatabase takes the prepared database, if that is not empty, or copies one.
-	EnsureDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string, warm tenancy.WarmDatabaseID) (tenancy.DatabaseOrigin, error)
+	EnsureDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string, source tenancy.DatabaseSource) (tenancy.DatabaseOrigin, error)
 	Migrate(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string) (version string, err error)
 	DropDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership) error
 	SeedAdmin(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, email, displayName string) error

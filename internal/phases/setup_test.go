@@ -282,7 +282,7 @@ func (x *tenant) putDatabase(t *testing.T, server string, owner tenancy.Ownershi
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := x.databases.EnsureDatabase(t.Context(), s, x.slug, owner, appURL, ""); err != nil {
+	if _, err := x.databases.EnsureDatabase(t.Context(), s, x.slug, owner, appURL, tenancy.DatabaseSource{}); err != nil {
 		t.Fatal(err)
 	}
 }

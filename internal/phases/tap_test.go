@@ -96,9 +96,9 @@ func (d tappedDatabases) AppURL(ctx context.Context, server tenancy.DBServer, sl
 	return through(d.tap, "AppURL", func() (string, error) { return d.Databases.AppURL(ctx, server, slug, password) })
 }
 
-func (d tappedDatabases) EnsureDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string, warm tenancy.WarmDatabaseID) (tenancy.DatabaseOrigin, error) {
+func (d tappedDatabases) EnsureDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string, source tenancy.DatabaseSource) (tenancy.DatabaseOrigin, error) {
 	return through(d.tap, "EnsureDatabase", func() (tenancy.DatabaseOrigin, error) {
-		return d.Databases.EnsureDatabase(ctx, server, slug, owner, appURL, warm)
+		return d.Databases.EnsureDatabase(ctx, server, slug, owner, appURL, source)
 	})
 }
 

@@ -21,7 +21,7 @@ const jobColumns = `
 	j.job_id, j.kind, j.status, j.tenant_id, j.slug, j.dry_run, j.display_name, j.admin_email, j.requested_server, j.options,
 	j.phase, j.attempt, j.failures, j.error_code, j.error_message, j.error_phase, j.rolled_back, j.residue,
 	coalesce(j.requested_by::text, ''), j.actor, j.request_id, j.cancel_requested,
-	j.created_at, j.started_at, j.finished_at, j.version,
+	j.created_at, j.started_at, j.finished_at, j.version, j.queue IN ` + bulkQueues + `,
 	(SELECT jsonb_build_object('ID', s.db_server_id, 'Name', s.name, 'Host', s.host, 'Port', s.port, 'Region', s.region,
 	        'AdminSecretRef', s.admin_secret_ref, 'CapacityHint', s.capacity_hint, 'IsActive', s.is_active)
 	 FROM identity.db_server s WHERE s.db_server_id = j.db_server_id),
@@ -37,7 +37,7 @@ func scanJob(row pgx.CollectableRow) (tenancy.Job, error) {
 	err := row.Scan(&j.ID, &j.Kind, &j.Status, &j.TenantID, &j.Slug, &j.DryRun, &j.DisplayName, &j.AdminEmail, &j.ServerName, &j.Offboarding,
 		&j.Phase, &j.Attempt, &j.Failures, &e.Code, &e.Message, &e.Phase, &e.RolledBack, &e.Residue,
 		&j.RequestedBy.UserID, &j.RequestedBy.Name, &j.RequestID, &j.CancelRequested,
-		&j.CreatedAt, &j.StartedAt, &j.FinishedAt, &j.Version, &server, &phases)
+		&j.CreatedAt, &j.StartedAt, &j.FinishedAt, &j.Version, &j.Bulk, &server, &phases)
 	if err != nil {
 		return j, err
 	}

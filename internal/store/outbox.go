@@ -49,7 +49,9 @@ func (s *Store) RelayOutbox(ctx context.Context, limit int, enqueue func(tenancy
 }
 
 // isBulk tells work that came by the hundred from what somebody waits for.
-const isBulk = `(queue IN ('` + tenancy.QueueBulk + `', '` + tenancy.QueueFleet + `'))`
+const isBulk = `(queue IN ` + bulkQueues + `)`
+
+const bulkQueues = `('` + tenancy.QueueBulk + `', '` + tenancy.QueueFleet + `')`
 
 // StalledJobs returns up to limit unsettled jobs that have been due for grace
 // and that no worker holds, longest due first, but those of the bulk after all

@@ -180,6 +180,9 @@ type Job struct {
 	Phases   []PhaseRecord
 	Error    *JobError
 
+	// Bulk says that the job is one of many, and that nobody waits for it alone.
+	Bulk bool
+
 	RequestedBy     Actor
 	RequestID       string
 	CancelRequested bool

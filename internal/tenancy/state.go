@@ -51,6 +51,14 @@ type SurveyedDatabase struct {
 	AppBarred bool
 }
 
+// DatabaseSource says what to make a tenant's database from, and for whom.
+type DatabaseSource struct {
+	// Warm is the prepared database to take, if any.
+	Warm WarmDatabaseID
+	// Bulk says that nobody waits for this one of many.
+	Bulk bool
+}
+
 // DatabaseOrigin is what a database was made from: a template with all migrations in
 // it, or nothing, for a reason. Both are empty if the database was there before.
 type DatabaseOrigin struct {

@@ -109,7 +109,7 @@ func TestServerThatIsDown(t *testing.T) {
 	if err := b.Resolve(t.Context(), down); err != nil {
 		t.Fatal(err)
 	}
-	_, err := b.EnsureDatabase(t.Context(), down, b.slug, b.owner, b.appURL, "")
+	_, err := b.EnsureDatabase(t.Context(), down, b.slug, b.owner, b.appURL, tenancy.DatabaseSource{})
 	wantCode(t, err, tenancy.CodeDependencyUnavailable, true, "hunter2")
 }
 
@@ -140,7 +140,7 @@ func TestAppURL(t *testing.T) {
 		"postgres://" + b.slug.AppRole() + "@h/" + b.slug.DatabaseName(),
 		"postgres://" + b.slug.AppRole() + ":hunter2%C3%A9@h/" + b.slug.DatabaseName(),
 	} {
-		_, err := b.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, bad, "")
+		_, err := b.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, bad, tenancy.DatabaseSource{})
 		wantCode(t, err, tenancy.CodeInternal, false, "hunter2")
 	}
 	if got := b.inspect(t); !got.Empty() {

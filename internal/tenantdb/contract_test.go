@@ -107,7 +107,7 @@ func TestDropByAnotherJob(t *testing.T) {
 	b := setup(t)
 	b.ensure(t)
 	later := tenancy.Ownership{TenantID: b.owner.TenantID, JobID: newOwner().JobID}
-	_, err := b.EnsureDatabase(t.Context(), b.server, b.slug, later, b.appURL, "")
+	_, err := b.EnsureDatabase(t.Context(), b.server, b.slug, later, b.appURL, tenancy.DatabaseSource{})
 	wantCode(t, err, tenancy.CodePartialState, false)
 	_, err = b.Migrate(t.Context(), b.server, b.slug, later, b.appURL)
 	wantCode(t, err, tenancy.CodePartialState, false)

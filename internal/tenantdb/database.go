@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/tenantry/tenantry/internal/pgerr"
 	"github.com/tenantry/tenantry/internal/tenancy"
@@ -17,16 +18,16 @@ import (
 // database that it made comes from. Called again on a finished database it changes
 // nothing but the password's salt. It fails with CodePartialState, and without any
 // effect, if something of the slug's name exists that owner's job did not make.
-func (s *Servers) EnsureDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string, warm tenancy.WarmDatabaseID) (origin tenancy.DatabaseOrigin, err error) {
+func (s *Servers) EnsureDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string, source tenancy.DatabaseSource) (origin tenancy.DatabaseOrigin, err error) {
 	err = s.withSlug(ctx, server, slug, func(ctx context.Context, w *work) error {
 		w.keeps = tenancy.HasFence(ctx)
-		origin, err = w.ensure(ctx, owner, appURL, warm)
+		origin, err = w.ensure(ctx, owner, appURL, source)
 		return err
 	})
 	return origin, err
 }
 
-func (w *work) ensure(ctx context.Context, owner tenancy.Ownership, appURL string, warm tenancy.WarmDatabaseID) (origin tenancy.DatabaseOrigin, err error) {
+func (w *work) ensure(ctx context.Context, owner tenancy.Ownership, appURL string, source tenancy.DatabaseSource) (origin tenancy.DatabaseOrigin, err error) {
 	if err := checkOwner(owner); err != nil {
 		return origin, err
 	}
@@ -41,8 +42,8 @@ func (w *work) ensure(ctx context.Context, owner tenancy.Ownership, appURL strin
 	if err := w.closeMaintenance(ctx); err != nil {
 		return origin, err
 	}
-	if warm != "" && !f.database.exists && !f.ownerRole.exists && !f.appRole.exists {
-		if origin, err = w.take(ctx, warm, owner, password); err != nil || origin.Warm {
+	if source.Warm != "" && !f.database.exists && !f.ownerRole.exists && !f.appRole.exists {
+		if origin, err = w.take(ctx, source.Warm, owner, password); err != nil || origin.Warm {
 			return origin, err
 		}
 	}
@@ -56,7 +57,7 @@ func (w *work) ensure(ctx context.Context, owner tenancy.Ownership, appURL strin
 		f.database.exists = false
 	}
 	if !f.database.exists {
-		if origin, err = w.create(ctx); err != nil {
+		if origin, err = w.create(ctx, source.Bulk); err != nil {
 			return origin, err
 		}
 	}
@@ -87,7 +88,7 @@ func (w *work) lookOwn(ctx context.Context, owner tenancy.Ownership) (facts, err
 // create makes the database with its door shut: by default everyone may connect to
 // a new database and make temporary tables in it. A template may be dropped or be
 // looked into just now; then it tries again, and in the end does without.
-func (w *work) create(ctx context.Context) (origin tenancy.DatabaseOrigin, err error) {
+func (w *work) create(ctx context.Context, bulk bool) (origin tenancy.DatabaseOrigin, err error) {
 	for range 3 {
 		t, why, err := w.template(ctx)
 		if err != nil {
@@ -96,11 +97,7 @@ func (w *work) create(ctx context.Context) (origin tenancy.DatabaseOrigin, err e
 		if t.name == "" {
 			return tenancy.DatabaseOrigin{NoTemplate: why}, w.copyFrom(ctx, "template0", "")
 		}
-		// The wait for a template may have been long enough to lose the job.
-		if err := tenancy.CheckFence(ctx); err != nil {
-			return origin, err
-		}
-		err = w.copyFrom(ctx, t.name, strategy(t))
+		err = w.copyInTurn(ctx, t, bulk)
 		if err == nil {
 			return tenancy.DatabaseOrigin{Template: t.name}, nil
 		}
@@ -115,6 +112,44 @@ func (w *work) create(ctx context.Context) (origin tenancy.DatabaseOrigin, err e
 		}
 	}
 	return tenancy.DatabaseOrigin{NoTemplate: "it could not be copied"}, w.copyFrom(ctx, "template0", "")
+}
+
+// bulkCopies is how many copies a server makes at a time for those that nobody waits
+// for: what it sustains, and no more, keeps the others quick. Four is the best number
+// for file_copy (docs/decisions.md).
+const bulkCopies = 4
+
+// copyInTurn copies a template, in the way that the server sustains if it is one of
+// many: then it waits until the server makes less than bulkCopies of them, whichever
+// workers they are for.
+func (w *work) copyInTurn(ctx context.Context, t templateState, bulk bool) error {
+	if bulk {
+		turn, err := w.awaitTurn(ctx)
+		if err != nil {
+			return failed(ctx, err, "cannot wait for other copies"+on(w.server))
+		}
+		defer w.letGo(ctx, turn)
+	}
+	// The wait, or that for the template, may have been long enough to lose the job.
+	if err := tenancy.CheckFence(ctx); err != nil {
+		return err
+	}
+	return w.copyFrom(ctx, t.name, strategy(t, bulk))
+}
+
+// awaitTurn takes one of the locks that bulkCopies share, and returns its name.
+func (w *work) awaitTurn(ctx context.Context) (turn string, err error) {
+	for delay := 5 * time.Millisecond; ; delay = min(2*delay, 50*time.Millisecond) {
+		for i := range bulkCopies {
+			turn = fmt.Sprintf("tenantry bulk copy %d", i)
+			if locked, err := w.tryLock(ctx, turn); err != nil || locked {
+				return turn, err
+			}
+		}
+		if err := pause(ctx, delay); err != nil {
+			return "", err
+		}
+	}
 }
 
 func (w *work) copyFrom(ctx context.Context, template, strategy string) error {

@@ -56,7 +56,7 @@ func TestForeignIsUntouched(t *testing.T) {
 					t.Errorf("%s changed\n%s\nto\n%s", what, before, after)
 				}
 			}
-			_, err := b.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, b.appURL, "")
+			_, err := b.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, b.appURL, tenancy.DatabaseSource{})
 			refused("ensure", err)
 			_, err = b.Migrate(t.Context(), b.server, b.slug, b.owner, b.appURL)
 			refused("migrate", err)

@@ -116,7 +116,7 @@ func TestWaitingForASlugEndsWithItsContext(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()
-	_, err = b.EnsureDatabase(ctx, b.server, b.slug, b.owner, b.appURL, "")
+	_, err = b.EnsureDatabase(ctx, b.server, b.slug, b.owner, b.appURL, tenancy.DatabaseSource{})
 	if !errors.Is(err, context.DeadlineExceeded) || tenancy.CodeOf(err) != tenancy.CodeTimeout {
 		t.Errorf("error %v, want the deadline's", err)
 	}
@@ -138,7 +138,7 @@ func TestCancelledEnsure(t *testing.T) {
 	b := setup(t)
 	for d := time.Millisecond; ; d = d * 3 / 2 {
 		ctx, cancel := context.WithTimeout(t.Context(), d)
-		_, err := b.EnsureDatabase(ctx, b.server, b.slug, b.owner, b.appURL, "")
+		_, err := b.EnsureDatabase(ctx, b.server, b.slug, b.owner, b.appURL, tenancy.DatabaseSource{})
 		cancel()
 		if err == nil {
 			break

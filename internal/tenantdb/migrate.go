@@ -49,7 +49,7 @@ func (w *work) migrate(ctx context.Context, owner tenancy.Ownership, appURL stri
 	}
 	if !f.ready {
 		// An interrupted try has dropped it.
-		if _, err := w.ensure(ctx, owner, appURL, ""); err != nil {
+		if _, err := w.ensure(ctx, owner, appURL, tenancy.DatabaseSource{}); err != nil {
 			return Version{}, err
 		}
 	}
@@ -62,7 +62,7 @@ func (w *work) migrate(ctx context.Context, owner tenancy.Ownership, appURL stri
 	if err := w.forceDrop(ctx); err != nil {
 		return Version{}, err
 	}
-	if _, err := w.ensure(ctx, owner, appURL, ""); err != nil {
+	if _, err := w.ensure(ctx, owner, appURL, tenancy.DatabaseSource{}); err != nil {
 		return Version{}, err
 	}
 	return w.migrateOnce(ctx)

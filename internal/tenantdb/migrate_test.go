@@ -277,7 +277,7 @@ func TestConcurrentCallers(t *testing.T) {
 	errs := make(chan error, 3)
 	for range cap(errs) {
 		go func() {
-			_, err := b.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, b.appURL, "")
+			_, err := b.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, b.appURL, tenancy.DatabaseSource{})
 			if err == nil {
 				_, err = b.Migrate(t.Context(), b.server, b.slug, b.owner, b.appURL)
 			}

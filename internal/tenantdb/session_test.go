@@ -26,7 +26,7 @@ func TestAJobEntersItsDatabaseOnce(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
 			ctx := inJob(t)
-			if _, err := b.EnsureDatabase(ctx, b.server, b.slug, b.owner, b.appURL, ""); err != nil {
+			if _, err := b.EnsureDatabase(ctx, b.server, b.slug, b.owner, b.appURL, tenancy.DatabaseSource{}); err != nil {
 				t.Fatal(err)
 			}
 			first := b.sessions(t)
@@ -55,7 +55,7 @@ func TestAKeptSessionIsInNobodysWay(t *testing.T) {
 	ctx := inJob(t)
 	ensure := func() {
 		t.Helper()
-		if _, err := b.EnsureDatabase(ctx, b.server, b.slug, b.owner, b.appURL, ""); err != nil {
+		if _, err := b.EnsureDatabase(ctx, b.server, b.slug, b.owner, b.appURL, tenancy.DatabaseSource{}); err != nil {
 			t.Fatal(err)
 		}
 		if len(b.sessions(t)) != 1 {

@@ -167,7 +167,7 @@ func randomHex(n int) string {
 
 func (b *bundle) ensure(t *testing.T) {
 	t.Helper()
-	if _, err := b.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, b.appURL, ""); err != nil {
+	if _, err := b.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, b.appURL, tenancy.DatabaseSource{}); err != nil {
 		t.Fatalf("EnsureDatabase: %v", err)
 	}
 }

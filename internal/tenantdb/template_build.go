@@ -44,7 +44,7 @@ func (w *work) fill(ctx context.Context, t templateState) error {
 		}
 	}
 	name := quote(w.database)
-	_, err := w.conn.Exec(ctx, "CREATE DATABASE "+name+" OWNER "+templateKeeper+" TEMPLATE template0"+strategy(t)+" ALLOW_CONNECTIONS false")
+	_, err := w.conn.Exec(ctx, "CREATE DATABASE "+name+" OWNER "+templateKeeper+" TEMPLATE template0"+strategy(t, false)+" ALLOW_CONNECTIONS false")
 	if err != nil {
 		return failed(ctx, err, "cannot create template "+w.database+on(w.server))
 	}
@@ -79,12 +79,13 @@ func (w *work) fill(ctx context.Context, t templateState) error {
 }
 
 // strategy says how the server copies. wal_log is the quicker for one database at a
-// time, which is what a tenant waits for; file_copy is where nothing is synced.
-func strategy(t templateState) string {
+// time, which is what a tenant waits for; file_copy is what it sustains when there are
+// many, and the quicker one where nothing is synced.
+func strategy(t templateState, bulk bool) string {
 	switch {
 	case t.version < 150000:
 		return ""
-	case t.unsafe:
+	case t.unsafe || bulk:
 		return " STRATEGY file_copy"
 	}
 	return " STRATEGY wal_log"

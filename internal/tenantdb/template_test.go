@@ -111,7 +111,7 @@ func (b *bundle) dump(t *testing.T) []string {
 // ensureCopy makes the slug's database and returns the template it is a copy of.
 func (b *bundle) ensureCopy(t *testing.T) string {
 	t.Helper()
-	origin, err := b.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, b.appURL, "")
+	origin, err := b.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, b.appURL, tenancy.DatabaseSource{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -256,7 +256,7 @@ func TestFirstUseBuildsOneTemplate(t *testing.T) {
 		b.server = worker.server
 		go func() {
 			defer func() { done <- struct{}{} }()
-			if origins[i], errs[i] = worker.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, b.appURL, ""); errs[i] == nil {
+			if origins[i], errs[i] = worker.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, b.appURL, tenancy.DatabaseSource{}); errs[i] == nil {
 				_, errs[i] = worker.Migrate(t.Context(), b.server, b.slug, b.owner, b.appURL)
 			}
 		}()
@@ -370,7 +370,7 @@ func TestBuilderThatIsCutOff(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() {
-		_, err := b.EnsureDatabase(ctx, b.server, b.slug, b.owner, b.appURL, "")
+		_, err := b.EnsureDatabase(ctx, b.server, b.slug, b.owner, b.appURL, tenancy.DatabaseSource{})
 		ended <- err
 	}()
 	sleeping := "SELECT count(*) FROM pg_stat_activity WHERE datname ~ '^tenantry_template_' AND query ~ $1 AND state = 'active'"
@@ -456,7 +456,7 @@ func TestForeignTemplate(t *testing.T) {
 	sql(t, b.pg.URL(), "CREATE DATABASE "+template)
 	sql(t, b.pg.URL(), "COMMENT ON DATABASE "+template+" IS 'tenantry template, last used 2099-01-01T00:00:00Z'")
 	left := b.templateOids(t, template)
-	origin, err := b.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, b.appURL, "")
+	origin, err := b.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, b.appURL, tenancy.DatabaseSource{})
 	if err != nil || !strings.Contains(origin.NoTemplate, "not ours") {
 		t.Errorf("%+v, %v", origin, err)
 	}
@@ -540,7 +540,7 @@ func TestTemplateThatSomebodyLooksInto(t *testing.T) {
 	}
 	defer conn.Close(context.Background())
 	sql(t, b.pg.URL(), "ALTER DATABASE "+template+" ALLOW_CONNECTIONS false")
-	origin, err := b.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, b.appURL, "")
+	origin, err := b.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, b.appURL, tenancy.DatabaseSource{})
 	if err != nil || origin.Template != "" {
 		t.Errorf("%+v, %v", origin, err)
 	}

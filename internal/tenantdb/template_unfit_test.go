@@ -29,7 +29,7 @@ func TestSetsThatCannotLiveInATemplate(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			b := setup(t, withApp(test.files), withTemplates)
-			origin, err := b.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, b.appURL, "")
+			origin, err := b.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, b.appURL, tenancy.DatabaseSource{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -41,7 +41,7 @@ func TestSetsThatCannotLiveInATemplate(t *testing.T) {
 			}
 			second := setup(t, withApp(test.files), withTemplates)
 			second.server = b.server
-			again, err := b.EnsureDatabase(t.Context(), b.server, second.slug, second.owner, second.appURL, "")
+			again, err := b.EnsureDatabase(t.Context(), b.server, second.slug, second.owner, second.appURL, tenancy.DatabaseSource{})
 			if err != nil || again != origin {
 				t.Errorf("the second database: %+v, %v", again, err)
 			}

@@ -104,7 +104,7 @@ func (w *work) warm(ctx context.Context, template string) error {
 		do          func(context.Context) error
 	}{
 		{"roles", "make the roles of", w.makeWarmRoles},
-		{"copy", "create", func(ctx context.Context) error { return w.copyFrom(ctx, t.name, strategy(t)) }},
+		{"copy", "create", func(ctx context.Context) error { return w.copyFrom(ctx, t.name, strategy(t, false)) }},
 		{"door", "open", w.openWarm},
 		{"rights", "prepare", func(ctx context.Context) error { return w.prepare(ctx, f.version) }},
 		{"mark", "finish", func(ctx context.Context) error { return w.finishWarm(ctx, template) }},

@@ -57,7 +57,7 @@ func (b *bundle) warmed(t *testing.T) tenancy.WarmDatabase {
 // take makes the slug's database from d, or whatever else it is made from.
 func (b *bundle) take(t *testing.T, d tenancy.WarmDatabase) tenancy.DatabaseOrigin {
 	t.Helper()
-	origin, err := b.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, b.appURL, d.ID)
+	origin, err := b.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, b.appURL, tenancy.DatabaseSource{Warm: d.ID})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -478,7 +478,7 @@ func TestTheFenceStopsATaker(t *testing.T) {
 		}
 		return nil
 	})
-	_, err := b.EnsureDatabase(ctx, b.server, b.slug, b.owner, b.appURL, d.ID)
+	_, err := b.EnsureDatabase(ctx, b.server, b.slug, b.owner, b.appURL, tenancy.DatabaseSource{Warm: d.ID})
 	wantCode(t, err, tenancy.CodeLeaseLost, false)
 	if diff := cmp.Diff(whole(d), b.left(t, d)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -590,7 +590,7 @@ func TestFiftyTenantsAndEightPrepared(t *testing.T) {
 		}
 		go func() {
 			defer func() { done <- struct{}{} }()
-			if origins[i], errs[i] = worker.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, b.appURL, warm); errs[i] == nil {
+			if origins[i], errs[i] = worker.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, b.appURL, tenancy.DatabaseSource{Warm: warm}); errs[i] == nil {
 				_, errs[i] = worker.Migrate(t.Context(), b.server, b.slug, b.owner, b.appURL)
 			}
 		}()

@@ -68,7 +68,7 @@ func setup(t *testing.T) *tenant {
 	t.Cleanup(x.servers.Close)
 	url, err := x.servers.AppURL(ctx, x.server, x.slug, tenantdb.NewPassword())
 	check(err)
-	_, err = x.servers.EnsureDatabase(ctx, x.server, x.slug, x.owner, url, "")
+	_, err = x.servers.EnsureDatabase(ctx, x.server, x.slug, x.owner, url, tenancy.DatabaseSource{})
 	check(err)
 	t.Cleanup(func() {
 		if err := x.servers.DropDatabase(context.Background(), x.server, x.slug, x.owner); err != nil {
