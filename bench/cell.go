@@ -18,13 +18,17 @@ type cell struct {
 }
 
 // interleave takes a sample of each cell a round, beginning with another one each
-// time. No cell pays for the one before: its plane is quiet first. It fails if
+// time. No cell pays for the one before: all planes are quiet first. It fails if
 // samples of a cell are something else more often than once in two rounds.
 func interleave(ctx context.Context, rounds int, cells ...*cell) error {
+	planes := make(map[*plane]bool)
+	for _, c := range cells {
+		planes[c.plane] = true
+	}
 	for round := range rounds {
 		for i := range cells {
 			c := cells[(round+i)%len(cells)]
-			if err := c.sample(ctx, rounds); err != nil {
+			if err := c.sample(ctx, rounds, planes); err != nil {
 				return fmt.Errorf("%s: %w", c.what, err)
 			}
 		}
@@ -32,10 +36,12 @@ func interleave(ctx context.Context, rounds int, cells ...*cell) error {
 	return nil
 }
 
-func (c *cell) sample(ctx context.Context, rounds int) error {
+func (c *cell) sample(ctx context.Context, rounds int, planes map[*plane]bool) error {
 	for {
-		if err := c.plane.quiet(ctx); err != nil {
-			return err
+		for p := range planes {
+			if err := p.quiet(ctx); err != nil {
+				return err
+			}
 		}
 		took, ok, err := c.run(ctx)
 		if err != nil {

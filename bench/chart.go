@@ -73,7 +73,7 @@ func (c chart) write(to io.Writer) error { return chartTemplate.Execute(to, c) }
 
 // timesChart draws the absolute medians, which are the machine's, on one scale.
 func timesChart(bars []bar) chart {
-	c := newChart("A tenant, and the bare copies it is compared with", "p50 in ms; the thin line is p10–p90", len(bars))
+	c := newChart("A tenant, and the bare copies it is compared with", "p50; blue is tenantry, the thin line p10–p90", len(bars))
 	longest := 0.0
 	for _, b := range bars {
 		longest = max(longest, b.median, b.spread.high)

@@ -22,9 +22,6 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// poolSize is the WARM_POOL_SIZE of `tenantctl dev`.
-const poolSize = 8
-
 func main() {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	signals := make(chan os.Signal, 1)
@@ -50,10 +47,11 @@ type bench struct {
 	quick bool
 	// dir has the programs and all planes; migrations is the application's set in it.
 	dir, migrations string
-	// The planes: warm's worker keeps a pool, cold's does not.
-	warm, cold *plane
-	report     report
-	began      time.Time
+	// The planes: warm's worker keeps a pool, cold's does not; young is like warm, and
+	// starts when it is wanted.
+	warm, cold, young *plane
+	report            report
+	began             time.Time
 }
 
 // section measures one thing and adds its lines.
@@ -122,13 +120,16 @@ func (b *bench) rounds(whole, quick int) int {
 	return whole
 }
 
+// poolSize is that of `tenantctl dev` or, to be filled sooner, a smaller one.
+func (b *bench) poolSize() int { return b.rounds(8, 3) }
+
 func (b *bench) add(lines ...line) { b.report.Lines = append(b.report.Lines, lines...) }
 
 func (b *bench) say(what string) {
 	fmt.Fprintf(os.Stderr, "%4.0fs  %s\n", time.Since(b.began).Seconds(), what)
 }
 
-// start builds the programs and starts both planes.
+// start builds the programs and starts the first two planes.
 func (b *bench) start(ctx context.Context) error {
 	b.say("building")
 	if err := os.Chmod(b.dir, 0o711); err != nil {
@@ -146,7 +147,7 @@ func (b *bench) start(ctx context.Context) error {
 	}
 	b.say("starting the planes")
 	var g errgroup.Group
-	g.Go(func() (err error) { b.warm, err = b.startPlane(ctx, "warm", poolSize); return err })
+	g.Go(func() (err error) { b.warm, err = b.startPlane(ctx, "warm", b.poolSize()); return err })
 	g.Go(func() (err error) { b.cold, err = b.startPlane(ctx, "cold", 0); return err })
 	if err := g.Wait(); err != nil {
 		return err
@@ -164,10 +165,10 @@ func (b *bench) startPlane(ctx context.Context, name string, pool int) (*plane, 
 	return p, nil
 }
 
-// stop ends both planes, if they run.
+// stop ends all planes that run.
 func (b *bench) stop() {
 	var g errgroup.Group
-	for _, p := range []*plane{b.warm, b.cold} {
+	for _, p := range []*plane{b.warm, b.cold, b.young} {
 		if p != nil {
 			g.Go(func() error { p.stop(); return nil })
 		}

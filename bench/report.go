@@ -62,7 +62,7 @@ func (l line) cells() []string {
 		return fmt.Sprintf("%.2f", v)
 	}
 	cells := []string{l.what, value(l.value), "–", fmt.Sprint(l.n), "–", "–", "–", orDash(l.measured), orDash(l.against)}
-	if l.n > 1 {
+	if l.spread.high > l.spread.low {
 		cells[2] = value(l.spread.low) + "–" + value(l.spread.high)
 	}
 	if l.verdict != "" {
