@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -41,6 +42,9 @@ func measureRefill(ctx context.Context, b *bench) error {
 		})
 		if err != nil {
 			return err
+		}
+		if len(commits) == 0 {
+			return errors.New("the pool is full again at once")
 		}
 		refilling = append(refilling, commits.median())
 	}

@@ -78,7 +78,7 @@ func orDash(s string) string {
 	return s
 }
 
-var columns = []string{"what", "ratio", "p10–p90", "n", "target", "floor", "verdict", "p50", "against, p50"}
+var columns = []string{"what", "result", "p10–p90", "n", "target", "floor", "verdict", "p50", "against, p50"}
 
 // report is what one run found.
 type report struct {

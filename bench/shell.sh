@@ -18,7 +18,7 @@ SQL
 psql -d postgres -c "CREATE DATABASE $database OWNER $owner TEMPLATE template0"
 
 "$MIGRATE" -path "$MIGRATIONS" \
-	-database "pgx5://$PGUSER@$PGHOST:$PGPORT/$database?sslmode=disable" up 2>/dev/null
+	-database "pgx5://$PGUSER@$PGHOST:$PGPORT/$database?sslmode=disable" up
 
 psql -d "$database" <<SQL
 REVOKE ALL ON DATABASE $database FROM PUBLIC;
