@@ -91,10 +91,10 @@ func run(ctx context.Context, getenv func(string) string) (err error) {
 	for _, s := range sections {
 		b.say(s.name)
 		err := s.measure(ctx, b)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
+		if errors.Is(context.Cause(ctx), errInterrupted) {
+			return errInterrupted
 		}
-		if err != nil { // the others are worth having all the same
+		if err != nil { // what the others found is worth having all the same
 			faults = append(faults, fmt.Errorf("%s: %w", s.name, err))
 			b.say("failed: " + err.Error())
 		}
