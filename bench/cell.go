@@ -3,11 +3,22 @@ package main
 import (
 	"context"
 	"fmt"
+	"iter"
 	"time"
 )
 
-// enough is how long the rounds of a section may begin.
-const enough = 90 * time.Second
+// rounds counts up to n. On a machine that is too slow or too busy it stops after 90
+// seconds, but not before the third.
+func rounds(n int) iter.Seq[int] {
+	return func(yield func(int) bool) {
+		began := time.Now()
+		for i := range n {
+			if i >= 3 && time.Since(began) > 90*time.Second || !yield(i) {
+				return
+			}
+		}
+	}
+}
 
 // cell is one of the things that are measured in turns.
 type cell struct {
@@ -21,23 +32,17 @@ type cell struct {
 }
 
 // interleave takes a sample of each cell a round, beginning with another one each
-// time. No cell pays for the one before: all planes are quiet first. On a machine
-// that is too slow or busy no round begins after enough time, but for the first few. It
-// fails if samples of a cell are something else more often than once in two rounds.
-func interleave(ctx context.Context, rounds int, cells ...*cell) error {
-	const few = 3
-	began := time.Now()
+// time. No cell pays for the one before: all planes are quiet first. It fails if
+// samples of a cell are something else more often than once in two rounds.
+func interleave(ctx context.Context, n int, cells ...*cell) error {
 	planes := make(map[*plane]bool)
 	for _, c := range cells {
 		planes[c.plane] = true
 	}
-	for round := range rounds {
-		if round >= few && time.Since(began) > enough {
-			break
-		}
+	for round := range rounds(n) {
 		for i := range cells {
 			c := cells[(round+i)%len(cells)]
-			if err := c.sample(ctx, rounds, planes); err != nil {
+			if err := c.sample(ctx, n, planes); err != nil {
 				return fmt.Errorf("%s: %w", c.what, err)
 			}
 		}
@@ -45,7 +50,7 @@ func interleave(ctx context.Context, rounds int, cells ...*cell) error {
 	return nil
 }
 
-func (c *cell) sample(ctx context.Context, rounds int, planes map[*plane]bool) error {
+func (c *cell) sample(ctx context.Context, n int, planes map[*plane]bool) error {
 	for {
 		for p := range planes {
 			if err := p.quiet(ctx); err != nil {
@@ -60,7 +65,7 @@ func (c *cell) sample(ctx context.Context, rounds int, planes map[*plane]bool) e
 			c.samples.add(took)
 			return nil
 		}
-		if c.strays++; c.strays > rounds/2 {
+		if c.strays++; c.strays > max(1, n/2) {
 			return fmt.Errorf("%d of %d runs were something else", c.strays, c.strays+len(c.samples))
 		}
 	}

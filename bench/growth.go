@@ -9,7 +9,7 @@ import (
 // measureGrowth is a warm tenant on a server with many and, in turns, on one of a
 // plane that is as good as new. The tenants between come through the bulk API.
 func measureGrowth(ctx context.Context, b *bench) error {
-	rounds, many := b.rounds(11, 3), b.rounds(500, 30)
+	n, many := b.rounds(11, 3), b.rounds(500, 30)
 	const few = 10
 	if b.young == nil {
 		return errors.New("its plane did not start")
@@ -18,14 +18,14 @@ func measureGrowth(ctx context.Context, b *bench) error {
 		plane *plane
 		to    int
 	}{{b.young, few}, {b.warm, many}} {
-		if missing := grown.to - rounds/2 - int(grown.plane.slugs.Load()); missing > 0 {
+		if missing := grown.to - n/2 - int(grown.plane.slugs.Load()); missing > 0 {
 			if err := grown.plane.batch(ctx, missing, grown.plane.ready.DBServers[0].Name); err != nil {
 				return err
 			}
 		}
 	}
 	of, against := tenant(b.warm, "a tenant among many"), tenant(b.young, "a tenant among few")
-	if err := interleave(ctx, rounds, against, of); err != nil {
+	if err := interleave(ctx, n, against, of); err != nil {
 		return err
 	}
 	t := growth

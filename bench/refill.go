@@ -23,7 +23,7 @@ func measureRefill(ctx context.Context, b *bench) error {
 		return err
 	}
 	var idle, refilling series
-	for range b.rounds(5, 1) {
+	for range rounds(b.rounds(5, 1)) {
 		if err := p.quiet(ctx); err != nil {
 			return err
 		}
