@@ -89,8 +89,11 @@ func run(ctx context.Context, getenv func(string) string) (err error) {
 	}
 	var faults []error
 	for _, s := range sections {
-		b.say(s.name)
-		err := s.measure(ctx, b)
+		err := context.Cause(ctx)
+		if err == nil {
+			b.say(s.name)
+			err = s.measure(ctx, b)
+		}
 		if errors.Is(context.Cause(ctx), errInterrupted) {
 			return errInterrupted
 		}

@@ -44,48 +44,51 @@ type plane struct {
 
 // startPlane starts a plane in dir with the programs there, and provisions the
 // first tenant on each server, which makes the template there.
-func startPlane(ctx context.Context, programs, dir, migrations string, pool int) (p *plane, err error) {
-	p = &plane{dir: dir, migrations: migrations, pool: pool}
-	defer func() {
-		if err != nil {
-			p.stop()
-		}
-	}()
-	// Postgres runs as another user where this one is root.
-	if err := os.Mkdir(dir, 0o711); err != nil {
-		return nil, fmt.Errorf("cannot make a directory for a plane: %w", err)
-	}
-	ready := filepath.Join(dir, "ready.json")
-	p.dev, err = launch(dir, "dev", filepath.Join(programs, "tenantctl"), []string{"TENANT_MIGRATIONS=" + migrations, "LOG_LEVEL=error"},
-		"dev", "--workers", "0", "--addr", "127.0.0.1:0", "--data-dir", filepath.Join(dir, "data"), "--ready-file", ready)
-	if err != nil {
+func startPlane(ctx context.Context, programs, dir, migrations string, pool int) (*plane, error) {
+	p := &plane{dir: dir, migrations: migrations, pool: pool}
+	if err := p.start(ctx, programs); err != nil {
+		p.stop()
 		return nil, err
+	}
+	return p, nil
+}
+
+func (p *plane) start(ctx context.Context, programs string) (err error) {
+	// Postgres runs as another user where this one is root.
+	if err := os.Mkdir(p.dir, 0o711); err != nil {
+		return fmt.Errorf("cannot make a directory for a plane: %w", err)
+	}
+	ready := filepath.Join(p.dir, "ready.json")
+	p.dev, err = launch(p.dir, "dev", filepath.Join(programs, "tenantctl"), []string{"TENANT_MIGRATIONS=" + p.migrations, "LOG_LEVEL=error"},
+		"dev", "--workers", "0", "--addr", "127.0.0.1:0", "--data-dir", filepath.Join(p.dir, "data"), "--ready-file", ready)
+	if err != nil {
+		return err
 	}
 	var data []byte
 	if err := p.dev.until(ctx, func() bool { data, err = os.ReadFile(ready); return err == nil }); err != nil {
-		return nil, err
+		return err
 	}
 	if err := json.Unmarshal(data, &p.ready); err != nil {
-		return nil, fmt.Errorf("cannot read the ready file: %w", err)
+		return fmt.Errorf("cannot read the ready file: %w", err)
 	}
 	if err := p.connect(ctx); err != nil {
-		return nil, err
+		return err
 	}
 	if err := p.startAPI(ctx, programs); err != nil {
-		return nil, err
+		return err
 	}
 	if err := p.startWorker(programs); err != nil {
-		return nil, err
+		return err
 	}
 	for _, s := range p.ready.DBServers {
 		if err := p.send(ctx, http.MethodPatch, "/platform/db-servers/"+s.Name, map[string]any{"capacityHint": nil}, http.StatusOK, nil); err != nil {
-			return nil, err
+			return err
 		}
 		if _, err := p.provision(ctx, s.Name); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return p, nil
+	return nil
 }
 
 func (p *plane) connect(ctx context.Context) (err error) {
