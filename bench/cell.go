@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"iter"
+	"math/rand/v2"
 	"time"
 )
 
@@ -31,17 +32,19 @@ type cell struct {
 	strays  int
 }
 
-// interleave takes a sample of each cell a round, beginning with another one each
-// time. No cell pays for the one before: all planes are quiet first. It fails if
+// interleave takes a sample of each cell a round, each round in another order: what a
+// cell leaves to the file system must not always fall to the same next one. Of the
+// rest no cell pays for the one before, as all planes are quiet first. It fails if
 // samples of a cell are something else more often than once in two rounds.
 func interleave(ctx context.Context, n int, cells ...*cell) error {
 	planes := make(map[*plane]bool)
 	for _, c := range cells {
 		planes[c.plane] = true
 	}
-	for round := range rounds(n) {
-		for i := range cells {
-			c := cells[(round+i)%len(cells)]
+	order := rand.New(rand.NewPCG(1, 2)) // the same in each run
+	for range rounds(n) {
+		for _, i := range order.Perm(len(cells)) {
+			c := cells[i]
 			if err := c.sample(ctx, n, planes); err != nil {
 				return fmt.Errorf("%s: %w", c.what, err)
 			}
