@@ -76,7 +76,7 @@ var sections = []section{
 }
 
 func run(ctx context.Context, getenv func(string) string) (err error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, 9*time.Minute, errors.New("this takes too long"))
+	ctx, cancel := context.WithTimeoutCause(ctx, 8*time.Minute+30*time.Second, errors.New("this takes too long"))
 	defer cancel()
 	b := &bench{quick: getenv("BENCH_QUICK") == "1", began: time.Now()}
 	if b.dir, err = os.MkdirTemp("", "tenantry-bench-"); err != nil {
