@@ -46,7 +46,7 @@ func measureBulk(ctx context.Context, b *bench) error {
 		}
 		return nil
 	}
-	tenants := b.rounds(200, 16)
+	tenants := b.rounds(200, 12)
 	alone := tenant(p, "a tenant alone")
 	if err := interleave(ctx, b.rounds(5, 2), alone); err != nil {
 		return err

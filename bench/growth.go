@@ -9,7 +9,7 @@ import (
 // measureGrowth is a warm tenant on a server with many and, in turns, on one of a
 // plane that is as good as new. The tenants between come through the bulk API.
 func measureGrowth(ctx context.Context, b *bench) error {
-	n, many := b.rounds(11, 3), b.rounds(500, 30)
+	n, many := b.rounds(11, 2), b.rounds(500, 20)
 	const few = 10
 	if b.young == nil {
 		return errors.New("its plane did not start")

@@ -162,11 +162,14 @@ func (p *plane) stop() {
 			_ = conn.Close(closing) // the server goes as well
 		}
 	}
-	p.stopWorkers()
-	for _, proc := range []*process{p.api, p.dev} {
-		if proc != nil {
-			proc.end()
-		}
+	var wait sync.WaitGroup
+	wait.Go(p.stopWorkers)
+	if p.api != nil {
+		wait.Go(p.api.end)
+	}
+	wait.Wait()
+	if p.dev != nil {
+		p.dev.end()
 	}
 	_ = os.RemoveAll(p.dir) // lies in the directory that is removed at the end
 }
