@@ -38,7 +38,7 @@ soak: deps ## provision N=100 tenants under random faults; SEED=… repeats a ru
 	SOAK_N=$(N) SOAK_SEED=$(SEED) go test -tags crashpoints -run '^TestSoak$$' -count=1 -v -timeout 2h ./internal/crashtest
 
 .PHONY: bench
-bench: deps ## measure what the product promises to be quick at
+bench: deps ## measure the promised speed, into docs/benchmarks.md; BENCH_QUICK=1 takes a minute and prints only
 	go run ./bench
 
 .PHONY: screens

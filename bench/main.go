@@ -1,176 +1,183 @@
-// Command bench measures what tenantry promises to be quick at, on a plane of
-// its own on this machine, and prints one table. Absolute times drift with the
-// machine; each line names what it is to be compared with, measured in the same
-// run.
+// Command bench measures what tenantry promises to be quick at, on planes of its own
+// on this machine, and prints one table. Absolute times drift with the machine, so a
+// promise is a ratio to what the same machine takes for the bare thing, taken in turns
+// with it.
+//
+// BENCH_QUICK=1 takes fewer samples of less. A whole run writes docs/benchmarks.md and
+// its charts; BENCH_OUT names another directory to write to, for a quick one too. It
+// fails if a floor is missed.
 package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"syscall"
-	"text/tabwriter"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 )
 
+// errInterrupted is why the bench stopped early.
+var errInterrupted = errors.New("interrupted")
+
 func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	signals := make(chan os.Signal, 1)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-signals
+		cancel(errInterrupted)
+	}()
 	var err error
-	if len(os.Args) == 4 && os.Args[1] == "bare-handler" {
-		err = bareHandler(ctx, os.Args[2], os.Args[3])
+	if len(os.Args) > 1 && os.Args[1] == bareHandlerArg {
+		err = bareHandler(ctx, os.Getenv)
 	} else {
-		err = run(ctx)
+		err = run(ctx, os.Getenv)
 	}
-	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
 		os.Exit(1)
 	}
 }
 
-// result is one line of the table.
-type result struct{ what, measured, compared string }
+// bench is one run.
+type bench struct {
+	quick bool
+	// dir has the programs and all planes; migrations is the application's set in it.
+	dir, migrations string
+	// The planes: warm's worker keeps a pool, cold's does not; young is like warm, and
+	// starts when it is wanted.
+	warm, cold, young *plane
+	report            report
+	began             time.Time
+}
 
-func run(ctx context.Context) (err error) {
-	ctx, cancel := context.WithTimeout(ctx, 8*time.Minute)
+// section measures one thing and adds its lines.
+type section struct {
+	name    string
+	measure func(context.Context, *bench) error
+}
+
+// sections in their order. http stops the workers of the plane it uses, and growth
+// is the last because of what it leaves.
+var sections = []section{
+	{"idle memory and processor", measureIdle},
+	{"a tenant: warm, cold, by shell script", measureProvision},
+	{"commits while the pool refills", measureRefill},
+	{"bulk", measureBulk},
+	{"recovery from SIGKILL", measureRecovery},
+	{"requests per second", measureHTTP},
+	{"growth", measureGrowth},
+}
+
+func run(ctx context.Context, getenv func(string) string) (err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, 8*time.Minute+30*time.Second, errors.New("this takes too long"))
 	defer cancel()
-	p, err := start(ctx)
-	if err != nil {
+	b := &bench{quick: getenv("BENCH_QUICK") == "1", began: time.Now()}
+	if b.dir, err = os.MkdirTemp("", "tenantry-bench-"); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, p.stop()) }()
-	var results []result
-	for _, measure := range []func(context.Context, *plane) ([]result, error){
-		measureIdle, measureSubmit, measurePoll, measurePickup, measureProvision,
-	} {
-		lines, err := measure(ctx, p)
-		if err != nil {
-			return err
+	defer func() { err = errors.Join(err, os.RemoveAll(b.dir)) }()
+	defer b.stop()
+	if err := b.start(ctx); err != nil {
+		return err
+	}
+	var faults []error
+	for _, s := range sections {
+		err := context.Cause(ctx)
+		if err == nil {
+			b.say(s.name)
+			err = s.measure(ctx, b)
 		}
-		results = append(results, lines...)
+		if errors.Is(context.Cause(ctx), errInterrupted) {
+			return errInterrupted
+		}
+		if err != nil { // what the others found is worth having all the same
+			faults = append(faults, fmt.Errorf("%s: %w", s.name, err))
+			b.say("failed: " + err.Error())
+		}
 	}
-	w := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(w, "WHAT\tMEASURED\tCOMPARED WITH")
-	for _, r := range results {
-		fmt.Fprintf(w, "%s\t%s\t%s\n", r.what, r.measured, r.compared)
+	b.say("ending")
+	b.stop()
+	b.report.complete()
+	if err := b.report.print(os.Stdout); err != nil {
+		return err
 	}
-	return w.Flush()
+	out := getenv("BENCH_OUT")
+	if out == "" && !b.quick && len(faults) == 0 {
+		out = "docs"
+	}
+	if out != "" {
+		faults = append(faults, b.report.write(out))
+	}
+	return errors.Join(append(faults, b.report.err())...)
 }
 
-// plane is a development plane without a worker of its own, joined by a worker
-// and a second api as processes of their own, as in production.
-type plane struct {
-	Console     string
-	DatabaseURL string
-	RedisURL    string
-	KeyVaultURL string
-	KeyVaultCA  string `json:"keyVaultCaFile"`
-	Users       []struct{ APIToken string }
-	DBServers   []struct{ AdminURL string }
-
-	dir                      string
-	dev, worker, front, bare *exec.Cmd
+// rounds is how many there are in a whole and in a quick run.
+func (b *bench) rounds(whole, quick int) int {
+	if b.quick {
+		return quick
+	}
+	return whole
 }
 
-func start(ctx context.Context) (*plane, error) {
-	dir, err := os.MkdirTemp("", "tenantry-bench-")
+// poolSize is that of `tenantctl dev` or, to be filled sooner, a smaller one.
+func (b *bench) poolSize() int { return b.rounds(8, 3) }
+
+func (b *bench) add(lines ...line) { b.report.Lines = append(b.report.Lines, lines...) }
+
+func (b *bench) say(what string) {
+	fmt.Fprintf(os.Stderr, "%4.0fs  %s\n", time.Since(b.began).Seconds(), what)
+}
+
+// start builds the programs and starts the first two planes.
+func (b *bench) start(ctx context.Context) error {
+	b.say("building")
+	if err := os.Chmod(b.dir, 0o711); err != nil {
+		return err
+	}
+	for _, args := range [][]string{{"./cmd/api", "./cmd/worker", "./cmd/tenantctl"}, {"-tags", "pgx5", migrateCommand}} {
+		build := exec.CommandContext(ctx, "go", append([]string{"build", "-o", b.dir + "/"}, args...)...)
+		if out, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("cannot build %s: %w\n%s", args[len(args)-1], err, out)
+		}
+	}
+	b.migrations = filepath.Join(b.dir, "migrations")
+	if err := writeSchema(b.migrations); err != nil {
+		return err
+	}
+	b.say("starting the planes")
+	var g errgroup.Group
+	g.Go(func() (err error) { b.warm, err = b.startPlane(ctx, "warm", b.poolSize()); return err })
+	g.Go(func() (err error) { b.cold, err = b.startPlane(ctx, "cold", 0); return err })
+	if err := g.Wait(); err != nil {
+		return err
+	}
+	var err error
+	b.report.Machine, err = describe(ctx, b.cold)
+	return err
+}
+
+func (b *bench) startPlane(ctx context.Context, name string, pool int) (*plane, error) {
+	p, err := startPlane(ctx, b.dir, filepath.Join(b.dir, name), b.migrations, pool)
 	if err != nil {
-		return nil, err
-	}
-	p := &plane{dir: dir}
-	fmt.Fprintln(os.Stderr, "building …")
-	build := exec.CommandContext(ctx, "go", "build", "-o", dir+"/", "./cmd/api", "./cmd/worker", "./cmd/tenantctl")
-	build.Stderr = os.Stderr
-	if err := build.Run(); err != nil {
-		return nil, errors.Join(fmt.Errorf("cannot build: %w", err), p.stop())
-	}
-	ready := filepath.Join(dir, "ready.json")
-	if p.dev, err = p.launch("tenantctl", nil, "dev", "--workers", "0", "--addr", "127.0.0.1:0", "--ready-file", ready); err != nil {
-		return nil, errors.Join(err, p.stop())
-	}
-	data, err := waitForFile(ctx, ready)
-	if err == nil {
-		err = json.Unmarshal(data, p)
-	}
-	if err == nil {
-		err = p.join()
-	}
-	if err != nil {
-		return nil, errors.Join(err, p.stop())
+		return nil, fmt.Errorf("cannot start the %s plane: %w", name, err)
 	}
 	return p, nil
 }
 
-// join starts a worker and an api as their own processes.
-func (p *plane) join() (err error) {
-	env := []string{
-		"DATABASE_URL=" + p.DatabaseURL, "REDIS_URL=" + p.RedisURL, "KEY_VAULT_URL=" + p.KeyVaultURL,
-		"KEY_VAULT_CA_FILE=" + p.KeyVaultCA, "PUBLIC_URL=" + p.Console, "TENANT_URL=http://{slug}.localhost",
-		"SMTP_URL=smtp://127.0.0.1:1", "MAIL_FROM=bench@platform.localhost", "HTTP_ADDR=127.0.0.1:0",
-	}
-	if p.worker, err = p.launch("worker", env); err != nil {
-		return err
-	}
-	p.front, err = p.launch("api", env)
-	return err
-}
-
-func (p *plane) launch(program string, env []string, args ...string) (*exec.Cmd, error) {
-	cmd := exec.CommandContext(context.Background(), filepath.Join(p.dir, program), args...)
-	cmd.Env = append(os.Environ(), append(env, "LOG_LEVEL=ERROR")...)
-	log, err := os.Create(filepath.Join(p.dir, program+".log"))
-	if err != nil {
-		return nil, err
-	}
-	defer log.Close()
-	cmd.Stderr = log
-	// A Ctrl-C at the terminal reaches this program alone, which ends the rest.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	return cmd, cmd.Start()
-}
-
-func (p *plane) stop() error {
-	for _, cmd := range []*exec.Cmd{p.bare, p.front, p.worker, p.dev} {
-		if cmd == nil {
-			continue
-		}
-		_ = cmd.Process.Signal(syscall.SIGTERM) // it may have ended by itself
-		_ = cmd.Wait()
-	}
-	return os.RemoveAll(p.dir)
-}
-
-func waitForFile(ctx context.Context, path string) ([]byte, error) {
-	for {
-		data, err := os.ReadFile(path)
-		if err == nil {
-			return data, nil
-		}
-		select {
-		case <-ctx.Done():
-			return nil, fmt.Errorf("the plane does not become ready: %w", ctx.Err())
-		case <-time.After(50 * time.Millisecond):
+// stop ends all planes that run.
+func (b *bench) stop() {
+	var g errgroup.Group
+	for _, p := range []*plane{b.warm, b.cold, b.young} {
+		if p != nil {
+			g.Go(func() error { p.stop(); return nil })
 		}
 	}
-}
-
-// residentMB is a process's resident memory.
-func residentMB(pid int) (float64, error) {
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	for line := range strings.Lines(string(data)) {
-		var kb float64
-		if n, _ := fmt.Sscanf(line, "VmRSS: %f kB", &kb); n == 1 {
-			return kb / 1024, nil
-		}
-	}
-	return 0, errors.New("no VmRSS in /proc")
+	_ = g.Wait()
 }

@@ -35,6 +35,7 @@ type readiness struct {
 	KeyVaultURL    string      `json:"keyVaultUrl"`
 	KeyVaultCAFile string      `json:"keyVaultCaFile"`
 	MailboxURL     string      `json:"mailboxUrl"`
+	SMTPURL        string      `json:"smtpUrl"`
 	DBServers      []devServer `json:"dbServers"`
 	Users          []devUser   `json:"users"`
 }
@@ -58,6 +59,7 @@ func seedDev(ctx context.Context, cfg config.Config, p *devplane.Plane, dir stri
 	r := readiness{
 		Console: cfg.PublicURL, TenantURL: cfg.TenantURL, DatabaseURL: cfg.DatabaseURL, RedisURL: cfg.RedisURL,
 		KeyVaultURL: cfg.KeyVaultURL, KeyVaultCAFile: cfg.KeyVaultCAFile, MailboxURL: p.Mailbox.URL(),
+		SMTPURL: p.Mailbox.SMTPURL(),
 	}
 	if err := createDatabase(ctx, p.Master.URL(), devDatabase); err != nil {
 		return r, err
