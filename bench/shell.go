@@ -51,7 +51,7 @@ func (b *bench) shell(ctx context.Context) (*cell, error) {
 	}
 	env := append(inherited(),
 		"PGHOST="+host, "PGPORT="+port, "PGUSER="+admin.User.Username(), "PGPASSFILE="+filepath.Join(b.dir, "pgpass"),
-		"PSQL="+filepath.Join(bin, "psql"), "MIGRATE="+filepath.Join(b.dir, "migrate"), "MIGRATIONS="+b.migrations,
+		"PSQL="+filepath.Join(bin, "psql"), "MIGRATE="+filepath.Join(b.dir, "migrate"), "BUILTIN=migrations/tenant", "MIGRATIONS="+b.migrations,
 		"REGISTRY=bench_registry")
 	command := func(ctx context.Context, name string, args ...string) error {
 		cmd := exec.CommandContext(ctx, name, args...)

@@ -1,7 +1,8 @@
 #!/bin/sh
 # A tenant the way many begin: one step after the other, by psql and the migrate
-# command. PSQL, MIGRATE, MIGRATIONS and REGISTRY (a database on the server that
-# PGHOST and PGPORT name) come from the environment; passwords are in PGPASSFILE.
+# command, with the files that tenantry runs. PSQL, MIGRATE, BUILTIN, MIGRATIONS and
+# REGISTRY (a database on the server that PGHOST and PGPORT name) come from the
+# environment; passwords are in PGPASSFILE.
 set -eu
 slug=$1
 database=tenant_$slug
@@ -17,17 +18,18 @@ SQL
 
 psql -d postgres -c "CREATE DATABASE $database OWNER $owner TEMPLATE template0"
 
-"$MIGRATE" -path "$MIGRATIONS" \
-	-database "pgx5://$PGUSER@$PGHOST:$PGPORT/$database?sslmode=disable" up
+url="pgx5://$PGUSER@$PGHOST:$PGPORT/$database?sslmode=disable"
+"$MIGRATE" -path "$BUILTIN" -database "$url&x-migrations-table=builtin_migrations" up
+"$MIGRATE" -path "$MIGRATIONS" -database "$url" up
 
 psql -d "$database" <<SQL
 REVOKE ALL ON DATABASE $database FROM PUBLIC;
 GRANT CONNECT ON DATABASE $database TO $app;
-GRANT USAGE ON SCHEMA public TO $app;
-GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO $app;
-GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO $app;
+GRANT USAGE ON SCHEMA public, identity, settings, audit TO $app;
+GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public, identity, settings, audit TO $app;
+GRANT USAGE ON ALL SEQUENCES IN SCHEMA public, identity, settings, audit TO $app;
 SQL
 
-psql -d "$database" -c "INSERT INTO app_user (email, name, role) VALUES ('admin@$slug.example', 'Admin', 'admin')"
+psql -d "$database" -c "INSERT INTO identity.users (email, display_name, role) VALUES ('admin@$slug.example', 'Admin', 'admin')"
 
 psql -d "$REGISTRY" -c "INSERT INTO tenant (slug, database) VALUES ('$slug', '$database')"
