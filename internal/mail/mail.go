@@ -13,6 +13,7 @@ import (
 	htmltemplate "html/template"
 	"net/url"
 	"strconv"
+	"sync"
 	texttemplate "text/template"
 	"time"
 
@@ -30,8 +31,12 @@ const sendTimeout = 30 * time.Second
 var files embed.FS
 
 var (
-	textTemplates = texttemplate.Must(texttemplate.ParseFS(files, "templates/*.txt"))
-	htmlTemplates = htmltemplate.Must(htmltemplate.ParseFS(files, "templates/*.html"))
+	textTemplates = sync.OnceValue(func() *texttemplate.Template {
+		return texttemplate.Must(texttemplate.ParseFS(files, "templates/*.txt"))
+	})
+	htmlTemplates = sync.OnceValue(func() *htmltemplate.Template {
+		return htmltemplate.Must(htmltemplate.ParseFS(files, "templates/*.html"))
+	})
 )
 
 // Sender sends through one SMTP server.
@@ -102,10 +107,10 @@ func (s *Sender) sendLink(ctx context.Context, to, subject, template, tenantName
 
 func (s *Sender) send(ctx context.Context, to, subject, template string, data any) error {
 	var text, html bytes.Buffer
-	if err := textTemplates.ExecuteTemplate(&text, template+".txt", data); err != nil {
+	if err := textTemplates().ExecuteTemplate(&text, template+".txt", data); err != nil {
 		return fmt.Errorf("cannot write the mail: %w", err)
 	}
-	if err := htmlTemplates.ExecuteTemplate(&html, template+".html", data); err != nil {
+	if err := htmlTemplates().ExecuteTemplate(&html, template+".html", data); err != nil {
 		return fmt.Errorf("cannot write the mail: %w", err)
 	}
 	m := gomail.NewMsg()

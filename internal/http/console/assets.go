@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"path"
 	"strings"
+	"sync"
 )
 
 // AssetsPath is where Assets are served.
@@ -25,10 +26,12 @@ type asset struct {
 	plain, gzipped []byte
 }
 
+// What takes memory is read when the first page is asked for: a worker, which has
+// this package in it too, never is.
 var (
-	assets = loadAssets()
+	assets = sync.OnceValue(loadAssets)
 	// release is part of every asset's address, so that it may be cached for good.
-	release = releaseOf(assets)
+	release = sync.OnceValue(func() string { return releaseOf(assets()) })
 )
 
 func loadAssets() map[string]asset {
@@ -64,13 +67,13 @@ func releaseOf(assets map[string]asset) string {
 }
 
 // AssetURL is the address of an asset.
-func AssetURL(name string) string { return AssetsPath + release + "/" + name }
+func AssetURL(name string) string { return AssetsPath + release() + "/" + name }
 
 // Assets serves the style sheets, scripts and pictures of the pages.
 func Assets() http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		at, name := path.Split(strings.TrimPrefix(r.URL.Path, AssetsPath))
-		a, ok := assets[name]
+		a, ok := assets()[name]
 		if !ok {
 			http.NotFound(w, r)
 			return
@@ -79,7 +82,7 @@ func Assets() http.Handler {
 		h.Set("Content-Type", a.contentType)
 		h.Set("Vary", "Accept-Encoding")
 		h.Set("Cache-Control", "public, max-age=300")
-		if at == release+"/" {
+		if at == release()+"/" {
 			h.Set("Cache-Control", "public, max-age=31536000, immutable")
 		}
 		body := a.plain

@@ -18,6 +18,7 @@ import (
 	"io/fs"
 	"path"
 	"strings"
+	"sync"
 
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
@@ -134,7 +135,7 @@ func (f *Faults) Of(field string) string {
 var templateFiles embed.FS
 
 // pages has the templates of each page by its name.
-var pages = parse()
+var pages = sync.OnceValue(parse)
 
 func parse() map[string]*template.Template {
 	base := template.Must(template.New("").Funcs(funcs).ParseFS(templateFiles, "templates/layout/*.html"))
@@ -155,7 +156,7 @@ func Render(w io.Writer, page Page) error { return RenderFragment(w, page, "layo
 
 // RenderFragment writes a part of a page that its template defines by this name.
 func RenderFragment(w io.Writer, page Page, fragment string) error {
-	t, ok := pages[page.template()]
+	t, ok := pages()[page.template()]
 	if !ok {
 		return fmt.Errorf("cannot find the template of the page %s", page.template())
 	}

@@ -2,6 +2,7 @@ package console
 
 import (
 	"strings"
+	"sync"
 
 	"github.com/tenantry/tenantry/docs"
 	"github.com/tenantry/tenantry/internal/tenancy"
@@ -14,7 +15,7 @@ type Help struct {
 	Page string
 }
 
-var helps = readHelps()
+var helps = sync.OnceValue(readHelps)
 
 func readHelps() map[tenancy.Code]Help {
 	read := make(map[tenancy.Code]Help)
@@ -53,4 +54,4 @@ func firstParagraph(page, heading string) string {
 }
 
 // HelpFor returns the help of a code, empty if there is none.
-func HelpFor(code tenancy.Code) Help { return helps[code] }
+func HelpFor(code tenancy.Code) Help { return helps()[code] }
