@@ -12,12 +12,15 @@ import (
 
 var client = &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: 32}, Timeout: time.Minute}
 
-// pollInterval is the pause between two polls of a job that is waited for.
-const pollInterval = time.Millisecond
+// pollInterval is the pause between two polls of a job that is waited for. It is no
+// part of what is measured, and often enough would take from it: the clients, the api
+// and master share the processors with what they wait for.
+const pollInterval = 10 * time.Millisecond
 
 // job is what the bench reads of one.
 type job struct {
 	JobID, Status string
+	FinishedAt    time.Time
 	Phases        []struct {
 		Name   string
 		Detail struct {
@@ -135,8 +138,8 @@ func (p *plane) provision(ctx context.Context, server string) (job, error) {
 	return p.settle(ctx, id)
 }
 
-// timedProvision is provision, with the time from before the POST to the poll that
-// says complete.
+// timedProvision is provision, with the time from before the POST to when the job was
+// complete, by the clock that master and the bench share.
 func (p *plane) timedProvision(ctx context.Context, server string) (time.Duration, job, error) {
 	tenant := p.newTenant(server)
 	began := time.Now()
@@ -145,5 +148,5 @@ func (p *plane) timedProvision(ctx context.Context, server string) (time.Duratio
 		return 0, job{}, err
 	}
 	j, err := p.settle(ctx, id)
-	return time.Since(began), j, err
+	return j.FinishedAt.Sub(began), j, err
 }

@@ -10,6 +10,10 @@ owner=${database}_owner
 app=${database}_app
 psql() { "$PSQL" -X -q -v ON_ERROR_STOP=1 "$@"; }
 
+room=$(psql -d "$REGISTRY" -Atc "SELECT count(*) < 10000 FROM tenant")
+taken=$(psql -d postgres -Atc "SELECT 1 FROM pg_database WHERE datname = '$database' UNION ALL SELECT 1 FROM pg_roles WHERE rolname IN ('$owner', '$app')")
+[ "$room" = t ] && [ -z "$taken" ]
+
 password=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
 psql -d postgres <<SQL
 CREATE ROLE $owner NOLOGIN;

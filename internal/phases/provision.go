@@ -30,6 +30,9 @@ type Databases interface {
 	// Resolve reads the server's admin connection afresh from the vault.
 	Resolve(ctx context.Context, server tenancy.DBServer) error
 	Inspect(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug) (tenancy.DatabaseState, error)
+	// WarmPassword is the one that the application of a prepared database has
+	// already, "" if that is not known here.
+	WarmPassword(id tenancy.WarmDatabaseID) string
 	// AppURL is the tenant application's connection URL with that password.
 	AppURL(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, password string) (string, error)
 	// EnsureDatabase takes the prepared database, if that is not empty, or copies one.

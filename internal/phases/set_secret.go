@@ -9,8 +9,8 @@ import (
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
-// SetSecret puts the tenant's application URL, with a fresh password, into the
-// vault. It comes before the database, so that a database never has a password
+// SetSecret puts the tenant's application URL, with a fresh password or that of the
+// prepared database it has claimed, into the vault. It comes before the database, so that a database never has a password
 // nobody knows. A second Do finds the first one's secret and keeps its value.
 type SetSecret struct {
 	Secrets     Secrets
@@ -33,7 +33,11 @@ func (p SetSecret) Do(ctx context.Context, run *pipeline.Run) error {
 		set = p.Secrets.Create
 	}
 	value, err := set(ctx, name, run.Job.Ownership(), func() (string, error) {
-		return p.Databases.AppURL(ctx, *run.Job.Server, run.Job.Slug, p.NewPassword())
+		password := p.Databases.WarmPassword(claimed(run))
+		if password == "" {
+			password = p.NewPassword()
+		}
+		return p.Databases.AppURL(ctx, *run.Job.Server, run.Job.Slug, password)
 	})
 	if err != nil {
 		return fmt.Errorf("cannot set secret %s: %w", name, err)

@@ -66,11 +66,16 @@ func (w *work) becomeOwner(ctx context.Context, conn *pgx.Conn) (owner string, e
 	return owner, err
 }
 
-// enter connects to the database, or takes the session that an earlier call kept.
+// enter begins a session in the database, or takes the session that an earlier call kept.
 func (w *work) enter(ctx context.Context) (*pgx.Conn, error) {
 	if conn := w.takeKept(ctx); conn != nil {
 		return conn, nil
 	}
+	return w.connect(ctx)
+}
+
+// connect begins a session in the database.
+func (w *work) connect(ctx context.Context) (*pgx.Conn, error) {
 	conn, err := pgx.ConnectConfig(ctx, w.configFor(""))
 	if pgerr.IsAuthFailure(err) {
 		// The admin's password may have changed since the pool was made.

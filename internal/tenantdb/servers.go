@@ -61,6 +61,8 @@ type Servers struct {
 	warned  map[warning]bool
 	unfit   map[warning]unfit // by server and template
 	kept    map[room]*keptSession
+	// warmPasswords are those of databases prepared here.
+	warmPasswords map[tenancy.WarmDatabaseID]string
 }
 
 // warning is something that is said once of a server.
@@ -92,6 +94,8 @@ func New(cfg Config) (*Servers, error) {
 		warned: map[warning]bool{},
 		unfit:  map[warning]unfit{},
 		kept:   map[room]*keptSession{},
+
+		warmPasswords: map[tenancy.WarmDatabaseID]string{},
 	}
 	if cfg.AppMigrations != nil {
 		s.sets = append(s.sets, migrationSet{label: "application's", files: cfg.AppMigrations, table: appTable})

@@ -21,20 +21,42 @@ type room struct {
 
 // keptSession is a session that no call uses just now.
 type keptSession struct {
-	conn *pgx.Conn
-	end  *time.Timer
+	// begun is closed when conn is there, or nil because it could not be had.
+	begun chan struct{}
+	conn  *pgx.Conn
+	end   *time.Timer
 }
 
 func (w *work) room() room { return room{w.server.ID, w.database} }
 
 // keep leaves a session for the next call that enters the database.
 func (w *work) keep(conn *pgx.Conn) {
-	w.leaveKept() // another call's
-	k := &keptSession{conn: conn}
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.kept[w.room()] = k
+	k := w.newKept()
+	k.conn = conn
+	close(k.begun)
+}
+
+// enterAhead begins a session for the job's next phase, which need not wait for what
+// is recorded of this one.
+func (w *work) enterAhead(ctx context.Context) {
+	k := w.newKept()
+	ahead := *w // its caller goes on, and gives the connection back
+	w.closing.Go(func() {
+		defer close(k.begun)
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
+		defer cancel()
+		k.conn, _ = ahead.connect(ctx) // the next call will see why
+	})
+}
+
+// newKept is a place for a session, in place of another call's.
+func (w *work) newKept() *keptSession {
+	w.leaveKept()
+	k := &keptSession{begun: make(chan struct{})}
 	s, r := w.Servers, w.room()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kept[r] = k
 	k.end = time.AfterFunc(keepFor, func() {
 		s.mu.Lock()
 		mine := s.kept[r] == k
@@ -43,21 +65,22 @@ func (w *work) keep(conn *pgx.Conn) {
 		}
 		s.mu.Unlock()
 		if mine {
-			leave(conn)
+			k.leave()
 		}
 	})
+	return k
 }
 
 // takeKept returns the session that was kept, as the admin's, or nil.
 func (w *work) takeKept(ctx context.Context) *pgx.Conn {
-	w.mu.Lock()
-	k := w.kept[w.room()]
-	delete(w.kept, w.room())
-	w.mu.Unlock()
+	k := w.removeKept()
 	if k == nil {
 		return nil
 	}
-	k.end.Stop()
+	<-k.begun
+	if k.conn == nil {
+		return nil
+	}
 	if _, err := k.conn.Exec(ctx, "RESET ROLE"); err != nil {
 		leave(k.conn) // somebody ended it meanwhile
 		return nil
@@ -67,24 +90,34 @@ func (w *work) takeKept(ctx context.Context) *pgx.Conn {
 
 // leaveKept ends the session that was kept, if any.
 func (w *work) leaveKept() {
+	if k := w.removeKept(); k != nil {
+		k.leave()
+	}
+}
+
+func (w *work) removeKept() *keptSession {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	k := w.kept[w.room()]
 	delete(w.kept, w.room())
-	w.mu.Unlock()
 	if k != nil {
 		k.end.Stop()
-		leave(k.conn)
 	}
+	return k
 }
 
 // keptPID is the server's process of the session that was kept, or 0.
 func (w *work) keptPID() int32 {
 	w.mu.Lock()
-	defer w.mu.Unlock()
-	if k := w.kept[w.room()]; k != nil {
-		return int32(k.conn.PgConn().PID())
+	k := w.kept[w.room()]
+	w.mu.Unlock()
+	if k == nil {
+		return 0
 	}
-	return 0
+	if <-k.begun; k.conn == nil {
+		return 0
+	}
+	return int32(k.conn.PgConn().PID())
 }
 
 // leaveAll ends every session that was kept.
@@ -95,6 +128,12 @@ func (s *Servers) leaveAll() {
 	s.mu.Unlock()
 	for _, k := range kept {
 		k.end.Stop()
+		k.leave()
+	}
+}
+
+func (k *keptSession) leave() {
+	if <-k.begun; k.conn != nil {
 		leave(k.conn)
 	}
 }

@@ -38,15 +38,38 @@ func (s *Servers) Template() string {
 // are now, and with CodePartialState, without any effect, if something of the names
 // is not ours.
 func (s *Servers) Warm(ctx context.Context, d tenancy.WarmDatabase) error {
+	password := NewPassword()
 	return s.withWarm(ctx, d.Server, d.ID, func(ctx context.Context, w *work) error {
-		return w.warm(ctx, d.Template)
+		made, err := w.warm(ctx, d.Template, password)
+		if err == nil && made {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.warmPasswords[d.ID] = password
+		}
+		return err
 	})
+}
+
+// WarmPassword is the password that a prepared database's application has already; ""
+// where another process prepared it, since it is kept nowhere else. A tenant that gets
+// it spares the server the hashing.
+func (s *Servers) WarmPassword(id tenancy.WarmDatabaseID) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.warmPasswords[id]
+}
+
+func (s *Servers) forgetWarmPassword(id tenancy.WarmDatabaseID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.warmPasswords, id)
 }
 
 // DropWarm drops what is left under a prepared database's names and is ours. It
 // tolerates absence: after it was taken there is nothing. What is not ours is
 // CodePartialState, and nothing is dropped.
 func (s *Servers) DropWarm(ctx context.Context, server tenancy.DBServer, id tenancy.WarmDatabaseID) error {
+	s.forgetWarmPassword(id)
 	return s.withWarm(ctx, server, id, func(ctx context.Context, w *work) error {
 		f, err := w.lookAtWarm(ctx, w.place)
 		if err != nil {
@@ -80,30 +103,35 @@ func warmPlace(id tenancy.WarmDatabaseID) place {
 	return place{database: id.DatabaseName(), owner: id.OwnerRole(), app: id.AppRole()}
 }
 
-func (w *work) warm(ctx context.Context, template string) error {
+// warm reports whether it made anything: what was there keeps its password.
+func (w *work) warm(ctx context.Context, template, password string) (made bool, err error) {
 	f, err := w.lookAtWarm(ctx, w.place)
 	if err != nil || f.finished() == template {
-		return err
+		return false, err
+	}
+	verifier, err := scramVerifier(password)
+	if err != nil {
+		return false, err
 	}
 	if err := w.dropWarm(ctx, f); err != nil {
-		return err
+		return false, err
 	}
 	t, why, err := w.template(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	if t.name != template {
 		if why == "" {
 			why = "the migrations have changed"
 		}
-		return tenancy.Errorf(tenancy.CodeConflict, "No copy of %s can be prepared on server %s: %s.", template, w.server.Name, why)
+		return false, tenancy.Errorf(tenancy.CodeConflict, "No copy of %s can be prepared on server %s: %s.", template, w.server.Name, why)
 	}
 	what := func(doing string) string { return "cannot " + doing + " " + w.database + on(w.server) }
 	for _, step := range []struct {
 		name, doing string
 		do          func(context.Context) error
 	}{
-		{"roles", "make the roles of", w.makeWarmRoles},
+		{"roles", "make the roles of", func(ctx context.Context) error { return w.makeWarmRoles(ctx, verifier) }},
 		{"copy", "create", func(ctx context.Context) error { return w.copyFrom(ctx, t.name, strategy(t, false)) }},
 		{"door", "open", w.openWarm},
 		{"rights", "prepare", func(ctx context.Context) error { return w.prepare(ctx, f.version) }},
@@ -111,24 +139,24 @@ func (w *work) warm(ctx context.Context, template string) error {
 	} {
 		// Each may have taken long enough for another to have begun.
 		if err := tenancy.CheckFence(ctx); err != nil {
-			return err
+			return false, err
 		}
 		crash.Point("warm", step.name, "before")
 		if err := step.do(ctx); err != nil {
-			return failed(ctx, err, what(step.doing))
+			return false, failed(ctx, err, what(step.doing))
 		}
 		crash.Point("warm", step.name, "after")
 	}
-	return nil
+	return true, nil
 }
 
 // makeWarmRoles makes both roles with their marks, and lets an admin that is no
 // superuser act for them.
-func (w *work) makeWarmRoles(ctx context.Context) error {
+func (w *work) makeWarmRoles(ctx context.Context, verifier string) error {
 	owner, app := quote(w.owner), quote(w.app)
 	_, err := execAll(ctx, w.conn,
 		"CREATE ROLE "+owner+" NOLOGIN", "COMMENT ON ROLE "+owner+" IS '"+warmUnfinished+"'",
-		"CREATE ROLE "+app+" NOLOGIN", "COMMENT ON ROLE "+app+" IS '"+warmUnfinished+"'",
+		"CREATE ROLE "+app+" NOLOGIN PASSWORD '"+verifier+"'", "COMMENT ON ROLE "+app+" IS '"+warmUnfinished+"'",
 		`DO $$ BEGIN
 			IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
 				GRANT `+owner+`, `+app+` TO CURRENT_USER;

@@ -9,7 +9,7 @@ import (
 )
 
 // take renames a prepared database and its roles to the slug's, gives the
-// application's role its password, marks all three as owner's and opens the door, in
+// application's role its password unless it has it already, marks all three as owner's and opens the door, in
 // one transaction: whoever looks after a crash finds nothing of it done, or all. The
 // caller holds the slug and saw nothing of its names.
 //
@@ -35,9 +35,13 @@ func (w *work) take(ctx context.Context, id tenancy.WarmDatabaseID, owner tenanc
 	case f.occupied:
 		return refused("somebody is in it", nil)
 	}
-	verifier, err := scramVerifier(password)
-	if err != nil {
-		return origin, err
+	login := "ALTER ROLE " + quote(w.app) + " LOGIN"
+	if w.WarmPassword(id) != password {
+		verifier, err := scramVerifier(password)
+		if err != nil {
+			return origin, err
+		}
+		login += " PASSWORD '" + verifier + "'"
 	}
 	if err := tenancy.CheckFence(ctx); err != nil {
 		return origin, err
@@ -46,13 +50,14 @@ func (w *work) take(ctx context.Context, id tenancy.WarmDatabaseID, owner tenanc
 		"ALTER DATABASE " + quote(from.database) + " RENAME TO " + quote(w.database),
 		"ALTER ROLE " + quote(from.owner) + " RENAME TO " + quote(w.owner),
 		"ALTER ROLE " + quote(from.app) + " RENAME TO " + quote(w.app),
-		"ALTER ROLE " + quote(w.app) + " LOGIN PASSWORD '" + verifier + "'",
+		login,
 	}, w.comments(owner.String()), []string{
 		"ALTER DATABASE " + quote(w.database) + " ALLOW_CONNECTIONS true",
 	})...)
 	coded := failed(ctx, err, "cannot take "+from.database+" for "+w.database+on(w.server))
 	switch {
 	case err == nil:
+		w.forgetWarmPassword(id)
 		return tenancy.DatabaseOrigin{Template: template, Warm: true}, nil
 	case ctx.Err() != nil || pgerr.State(err) == "" || w.conn.IsClosed():
 		// It may have been done all the same; the next try will see.

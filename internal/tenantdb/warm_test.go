@@ -72,6 +72,43 @@ func (b *bundle) taken(t *testing.T) {
 	}
 }
 
+// TestAPreparedDatabaseHasItsPassword where the one that prepared it hands it on, and
+// gets the secret's where another takes it.
+func TestAPreparedDatabaseHasItsPassword(t *testing.T) {
+	t.Parallel()
+	files := plainFiles()
+	maker, other := setup(t, withApp(files), withTemplates), setup(t, withApp(files), withTemplates)
+	other.server = maker.server
+	verifier := func(role string) string {
+		return values[string](t, maker.pg.URL(), "SELECT rolpassword FROM pg_authid WHERE rolname = $1", role)[0]
+	}
+	for name, b := range map[string]*bundle{"its maker": maker, "another": other} {
+		d := maker.warmed(t)
+		password := b.WarmPassword(d.ID)
+		if (b == maker) != (password != "") {
+			t.Fatalf("%s knows the password: %v", name, password != "")
+		}
+		if password != "" {
+			var err error
+			if b.appURL, err = b.AppURL(t.Context(), b.server, b.slug, password); err != nil {
+				t.Fatal(err)
+			}
+		}
+		before := verifier(d.ID.AppRole())
+		if origin := b.take(t, d); !origin.Warm {
+			t.Fatalf("%s: not taken: %s", name, b.log)
+		}
+		if same := verifier(b.slug.AppRole()) == before; same != (b == maker) {
+			t.Errorf("%s: the password is the one it was prepared with: %v", name, same)
+		}
+		b.migrate(t)
+		sql(t, b.appURL, "SELECT 1")
+		if b.WarmPassword(d.ID) != "" {
+			t.Errorf("%s keeps the password", name)
+		}
+	}
+}
+
 // left lists what there is under a prepared database's names.
 func (b *bundle) left(t *testing.T, d tenancy.WarmDatabase) []string {
 	t.Helper()
@@ -192,7 +229,7 @@ func TestNobodyGetsIntoAPreparedDatabase(t *testing.T) {
 				t.Error("its own role can log in")
 			}
 			if got := values[string](t, b.pg.URL(), `
-				SELECT concat_ws(' ', datallowconn, r.rolcanlogin, o.rolcanlogin, r.rolpassword, pg_get_userbyid(datdba) = o.rolname,
+				SELECT concat_ws(' ', datallowconn, r.rolcanlogin, o.rolcanlogin, o.rolpassword, pg_get_userbyid(datdba) = o.rolname,
 				       (SELECT string_agg(DISTINCT a.grantee::regrole::text, ',') FROM aclexplode(datacl) a WHERE a.grantee NOT IN (r.oid, o.oid)))
 				FROM pg_database, pg_authid r, pg_authid o WHERE datname = $1 AND r.rolname = $1 || '_app' AND o.rolname = $1 || '_owner'`,
 				d.ID.DatabaseName()); len(got) != 1 || got[0] != "f f f t tenantry_owner" {
