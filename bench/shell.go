@@ -52,7 +52,8 @@ func (b *bench) shell(ctx context.Context) (*cell, error) {
 	env := append(inherited(),
 		"PGHOST="+host, "PGPORT="+port, "PGUSER="+admin.User.Username(), "PGPASSFILE="+filepath.Join(b.dir, "pgpass"),
 		"PSQL="+filepath.Join(bin, "psql"), "MIGRATE="+filepath.Join(b.dir, "migrate"), "BUILTIN=migrations/tenant", "MIGRATIONS="+b.migrations,
-		"REGISTRY=bench_registry")
+		"REGISTRY=bench_registry", "VAULT="+p.ready.KeyVaultURL, "VAULT_CA="+p.ready.KeyVaultCA,
+		"VAULT_TOKEN=any") // the development vault takes whatever it is given
 	command := func(ctx context.Context, name string, args ...string) error {
 		cmd := exec.CommandContext(ctx, name, args...)
 		cmd.Env = env

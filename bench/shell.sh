@@ -1,8 +1,8 @@
 #!/bin/sh
 # A tenant the way many begin: one step after the other, by psql and the migrate
-# command, with the files that tenantry runs. PSQL, MIGRATE, BUILTIN, MIGRATIONS and
-# REGISTRY (a database on the server that PGHOST and PGPORT name) come from the
-# environment; passwords are in PGPASSFILE.
+# command, with the files that tenantry runs. PSQL, MIGRATE, BUILTIN, MIGRATIONS,
+# REGISTRY (a database on the server that PGHOST and PGPORT name), VAULT, VAULT_CA and
+# VAULT_TOKEN come from the environment; passwords are in PGPASSFILE.
 set -eu
 slug=$1
 database=tenant_$slug
@@ -15,6 +15,10 @@ taken=$(psql -d postgres -Atc "SELECT 1 FROM pg_database WHERE datname = '$datab
 [ "$room" = t ] && [ -z "$taken" ]
 
 password=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+printf '{"value": "postgres://%s:%s@%s:%s/%s"}' "$app" "$password" "$PGHOST" "$PGPORT" "$database" |
+	curl -sS --fail --cacert "$VAULT_CA" -o /dev/null -X PUT -H "Authorization: Bearer $VAULT_TOKEN" \
+		-H 'Content-Type: application/json' --data-binary @- "$VAULT/secrets/shell-db-$slug?api-version=7.4"
+
 psql -d postgres <<SQL
 CREATE ROLE $owner NOLOGIN;
 CREATE ROLE $app LOGIN PASSWORD '$password';

@@ -22,6 +22,8 @@ const (
 func (w *work) configFor(role string) *pgx.ConnConfig {
 	cfg := w.pool.Config().ConnConfig
 	cfg.Database = w.database
+	// Few statements run twice here, so preparing them would only be one more question.
+	cfg.DefaultQueryExecMode = pgx.QueryExecModeExec
 	// Whatever the admin's own settings are, unqualified names mean public.
 	cfg.RuntimeParams["search_path"] = "public"
 	if role != "" {

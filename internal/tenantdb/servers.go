@@ -61,6 +61,9 @@ type Servers struct {
 	warned  map[warning]bool
 	unfit   map[warning]unfit // by server and template
 	kept    map[room]*keptSession
+	// lately is what Template returned last.
+	lately   string
+	latelyAt time.Time
 	// warmPasswords are those of databases prepared here.
 	warmPasswords map[tenancy.WarmDatabaseID]string
 }
