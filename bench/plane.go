@@ -136,8 +136,9 @@ func (p *plane) startAPI(ctx context.Context, programs string) error {
 // startWorker starts one more worker. It takes jobs when it is ready.
 func (p *plane) startWorker(programs string) error {
 	env := append(p.environment(), "SMTP_URL="+p.ready.SMTPURL, "MAIL_FROM=bench@platform.localhost", "WARM_POOL_SIZE="+strconv.Itoa(p.pool),
-		// Half of it is for bulk: as many as two servers copy at a time.
-		"WORKER_CONCURRENCY=16")
+		// Half of it is for bulk: so eight copies are under way on two servers while
+		// others of the batch do the rest.
+		"WORKER_CONCURRENCY=24")
 	w, err := launch(p.dir, fmt.Sprintf("worker-%d", len(p.workers)+1), filepath.Join(programs, "worker"), env)
 	if err == nil {
 		p.workers = append(p.workers, w)

@@ -27,6 +27,7 @@ const (
 	UniqueViolation       = "23505"
 	InsufficientPrivilege = "42501"
 	ObjectInUse           = "55006"
+	LockNotAvailable      = "55P03"
 	DependentObjects      = "2BP01"
 	InvalidCatalogName    = "3D000"
 	UndefinedObject       = "42704"
@@ -103,7 +104,7 @@ func passes(state string) bool {
 		return true
 	}
 	switch state {
-	case "57P01", "57P02", "57P03", "40001", "40P01", ObjectInUse, "55P03":
+	case "57P01", "57P02", "57P03", "40001", "40P01", ObjectInUse, LockNotAvailable:
 		return true
 	}
 	return false
@@ -132,7 +133,7 @@ var names = map[string]string{
 	"28P01": "invalid password", "28000": "login refused",
 	"40001": "serialization failure", "40P01": "deadlock",
 	"53100": "disk full", "53200": "out of memory", "53300": "too many connections",
-	"55P03": "lock timeout", ObjectInUse: "object in use",
+	LockNotAvailable: "lock timeout", ObjectInUse: "object in use",
 	"57014": "statement cancelled", "57P01": "shut down by an administrator",
 	"57P02": "crash shutdown", "57P03": "cannot accept connections now",
 	InsufficientPrivilege: "permission denied", DependentObjects: "other objects depend on it",

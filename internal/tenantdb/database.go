@@ -4,8 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"strings"
-	"time"
 
 	"github.com/tenantry/tenantry/internal/pgerr"
 	"github.com/tenantry/tenantry/internal/tenancy"
@@ -141,16 +141,25 @@ func (w *work) copyInTurn(ctx context.Context, t templateState, bulk bool) error
 	return w.copyFrom(ctx, t.name, strategy(t, bulk))
 }
 
-// awaitTurn takes one of the locks that bulkCopies share, and returns its name.
+// awaitTurn takes one of the locks that bulkCopies share, and returns its name. If none
+// is free it waits in the server for any one of them: to ask again and again would
+// leave the disk idle in between.
 func (w *work) awaitTurn(ctx context.Context) (turn string, err error) {
-	for delay := 5 * time.Millisecond; ; delay = min(2*delay, 50*time.Millisecond) {
+	for {
 		for i := range bulkCopies {
 			turn = fmt.Sprintf("tenantry bulk copy %d", i)
 			if locked, err := w.tryLock(ctx, turn); err != nil || locked {
 				return turn, err
 			}
 		}
-		if err := pause(ctx, delay); err != nil {
+		turn = fmt.Sprintf("tenantry bulk copy %d", rand.IntN(bulkCopies))
+		_, err := w.conn.Exec(ctx, "SELECT pg_advisory_lock(hashtextextended($1, 0))", turn)
+		switch {
+		case err == nil:
+			return turn, nil
+		case pgerr.State(err) == pgerr.LockNotAvailable: // for longer than LockTimeout
+		default:
+			w.letGo(ctx, turn) // the answer may be what was lost
 			return "", err
 		}
 	}

@@ -39,13 +39,18 @@ func (s *Servers) Migrate(ctx context.Context, server tenancy.DBServer, slug ten
 }
 
 func (w *work) migrate(ctx context.Context, owner tenancy.Ownership, appURL string) (Version, error) {
-	// A killed worker's session may still be at it.
-	if err := w.endSessions(ctx); err != nil {
-		return Version{}, failed(ctx, err, "cannot end old sessions of "+w.slug.DatabaseName()+on(w.server))
+	// Meanwhile a session may begin: see enterAhead.
+	sources, err := w.openSources()
+	if err != nil {
+		return Version{}, err
 	}
 	f, err := w.lookOwn(ctx, owner)
 	if err != nil {
 		return Version{}, err
+	}
+	// A killed worker's session may still be at it.
+	if err := w.endSessions(ctx); err != nil {
+		return Version{}, failed(ctx, err, "cannot end old sessions of "+w.slug.DatabaseName()+on(w.server))
 	}
 	if !f.ready {
 		// An interrupted try has dropped it.
@@ -53,7 +58,7 @@ func (w *work) migrate(ctx context.Context, owner tenancy.Ownership, appURL stri
 			return Version{}, err
 		}
 	}
-	v, err := w.migrateOnce(ctx)
+	v, err := w.migrateOnce(ctx, sources)
 	if !errors.Is(err, errUnclean) {
 		return v, err
 	}
@@ -65,22 +70,33 @@ func (w *work) migrate(ctx context.Context, owner tenancy.Ownership, appURL stri
 	if _, err := w.ensure(ctx, owner, appURL, tenancy.DatabaseSource{}); err != nil {
 		return Version{}, err
 	}
-	return w.migrateOnce(ctx)
+	if sources, err = w.openSources(); err != nil {
+		return Version{}, err
+	}
+	return w.migrateOnce(ctx, sources)
+}
+
+// openSources reads the directories as they are now, for one migrateOnce.
+func (s *Servers) openSources() ([]*migrationSource, error) {
+	sources := make([]*migrationSource, len(s.sets))
+	for i, set := range s.sets {
+		var err error
+		if sources[i], err = set.open(); err != nil {
+			return nil, unreadable(set, err)
+		}
+	}
+	return sources, nil
 }
 
 // errUnclean says that the database cannot be migrated further.
 var errUnclean = errors.New("the database has a dirty version or one that the set does not have")
 
-func (w *work) migrateOnce(ctx context.Context) (v Version, err error) {
+func (w *work) migrateOnce(ctx context.Context, sources []*migrationSource) (v Version, err error) {
 	versions := make([]uint64, 2)
 	err = w.insideAsOwner(ctx, func(conn *pgx.Conn, owner string) error {
-		sources := make([]*migrationSource, len(w.sets))
 		applied := make([]int64, len(w.sets))
 		for i, set := range w.sets {
 			var err error
-			if sources[i], err = set.open(); err != nil {
-				return unreadable(set, err)
-			}
 			if applied[i], err = appliedVersion(ctx, conn, set.table); err != nil {
 				return err
 			}

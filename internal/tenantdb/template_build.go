@@ -65,7 +65,11 @@ func (w *work) fill(ctx context.Context, t templateState) error {
 	if err := w.prepare(ctx, t.version); err != nil {
 		return failed(ctx, err, "cannot prepare template "+w.database+on(w.server))
 	}
-	if _, err := w.migrateOnce(ctx); err != nil {
+	sources, err := w.openSources()
+	if err != nil {
+		return err
+	}
+	if _, err := w.migrateOnce(ctx, sources); err != nil {
 		return failed(ctx, err, "cannot migrate template "+w.database+on(w.server))
 	}
 	reason, err := w.whyUnfit(ctx, before)
