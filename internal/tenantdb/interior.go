@@ -182,7 +182,6 @@ func (w *work) grant(ctx context.Context, conn *pgx.Conn, owner string, all bool
 	if w.app == "" {
 		return nil
 	}
-	// One statement a kind of object: a statement an object takes twice as long.
 	rows, _ := conn.Query(ctx, `
 		SELECT format('GRANT %s %s TO %I', privileges, string_agg(object, ', '), $2::text) FROM (
 			SELECT 'USAGE ON SCHEMA', quote_ident(n.nspname)
