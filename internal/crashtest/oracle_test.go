@@ -215,7 +215,11 @@ func fingerprint(ctx context.Context, appURL string, slug tenancy.Slug) ([]strin
 	}
 	lines, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	for i, line := range lines {
-		lines[i] = strings.ReplaceAll(line, slug.DatabaseName(), "TENANT")
+		lines[i] = strings.NewReplacer(
+			slug.DatabaseName(), "TENANT",
+			// A copy's objects belong to the server's role, which may make more of them.
+			",tenantry_owner=CT/"+slug.OwnerRole(), "", "tenantry_owner", "TENANT_owner",
+		).Replace(line)
 	}
 	slices.Sort(lines)
 	return lines, err
