@@ -83,7 +83,9 @@ func unchanged(c *gin.Context, version int64, settled bool) bool {
 	etag := `"` + strconv.FormatInt(version, 10) + `"`
 	c.Header("ETag", etag)
 	c.Header("Cache-Control", "private, no-cache")
-	if !settled {
+	if settled {
+		c.Writer.Header().Del("Retry-After") // of an earlier look
+	} else {
 		c.Header("Retry-After", "2")
 	}
 	if !matches(c.Request.Header.Values("If-None-Match"), etag) {

@@ -46,13 +46,14 @@ func (p CheckState) Do(ctx context.Context, run *pipeline.Run) error {
 	var database tenancy.DatabaseState
 	var others elsewhere
 	var atHome, inVault, atOthers error
-	var asked sync.WaitGroup
-	asked.Go(func() { database, atHome = p.askHome(ctx, slug, home) })
-	asked.Go(func() { secret, inVault = p.Secrets.Inspect(ctx, slug.SecretName()) })
-	if !registered {
-		asked.Go(func() { others, atOthers = p.askOtherServers(ctx, slug, home) })
+	questions := []func(){
+		func() { database, atHome = p.askHome(ctx, slug, home) },
+		func() { secret, inVault = p.Secrets.Inspect(ctx, slug.SecretName()) },
 	}
-	asked.Wait()
+	if !registered {
+		questions = append(questions, func() { others, atOthers = p.askOtherServers(ctx, slug, home) })
+	}
+	together(questions)
 	switch {
 	case atHome != nil:
 		return atHome
@@ -77,6 +78,25 @@ func (p CheckState) Do(ctx context.Context, run *pipeline.Run) error {
 		run.Detail["uncheckedServers"] = others.silent
 	}
 	return nil
+}
+
+// together calls all functions at once and returns when each has. A panic comes out
+// here, where the runner expects one, and does not end the worker.
+func together(functions []func()) {
+	panics := make([]any, len(functions))
+	var wait sync.WaitGroup
+	for i, f := range functions {
+		wait.Go(func() {
+			defer func() { panics[i] = recover() }()
+			f()
+		})
+	}
+	wait.Wait()
+	for _, p := range panics {
+		if p != nil {
+			panic(p)
+		}
+	}
 }
 
 // askHome looks for a database of the name on the tenant's own server, which must be
@@ -109,12 +129,12 @@ func (p CheckState) askOtherServers(ctx context.Context, slug tenancy.Slug, home
 	limited, cancel := context.WithTimeout(ctx, otherServerLimit)
 	defer cancel()
 	var mu sync.Mutex
-	var wait sync.WaitGroup
+	var questions []func()
 	for _, s := range servers {
 		if s.ID == home.ID || !s.IsActive {
 			continue
 		}
-		wait.Go(func() {
+		questions = append(questions, func() {
 			state, err := p.Databases.Inspect(limited, s.DBServer, slug)
 			mu.Lock()
 			defer mu.Unlock()
@@ -125,7 +145,7 @@ func (p CheckState) askOtherServers(ctx context.Context, slug tenancy.Slug, home
 			others.states[s.Name] = state
 		})
 	}
-	wait.Wait()
+	together(questions)
 	if err := ctx.Err(); err != nil {
 		// The worker stops, or lost the job: nobody was asked in earnest.
 		return others, fmt.Errorf("cannot look at the other servers: %w", err)

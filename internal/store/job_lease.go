@@ -36,7 +36,8 @@ func (s *Store) AcquireLease(ctx context.Context, id tenancy.JobID, owner string
 				RETURNING job_id, lease_epoch, status, cancel_requested),
 			started AS (
 				UPDATE identity.job_phase SET status = 'running', started_at = coalesce(started_at, now()), undone_at = NULL
-				WHERE job_id IN (SELECT job_id FROM job WHERE status <> 'rolling_back' AND NOT cancel_requested) AND name = (TABLE first))
+				WHERE job_id IN (SELECT job_id FROM job WHERE status <> 'rolling_back' AND NOT cancel_requested) AND name = (TABLE first)
+				      AND status <> 'done') -- by a worker whose lease ran out just now
 			SELECT lease_epoch FROM job`, id, owner, ttl).Scan(&lease.Epoch)
 		if errors.Is(err, pgx.ErrNoRows) {
 			return whyNotAcquired(ctx, tx, id)

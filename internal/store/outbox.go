@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -105,11 +106,15 @@ func ringIdle(ctx context.Context, tx pgx.Tx, id tenancy.JobID) error {
 	return ring(ctx, tx, id)
 }
 
+// leadHeartbeat is how often a leader sees that it still leads, well within the minute
+// after which master gives up one that went silent.
+const leadHeartbeat = 15 * time.Second
+
 // Lead runs f if no other process leads under that name at the moment, for as
-// long as f runs.
+// long as f runs. f's context ends when the lead is lost.
 func (s *Store) Lead(ctx context.Context, name string, f func(context.Context) error) error {
 	return s.inTx(ctx, func(tx pgx.Tx) error {
-		// The transaction idles while f works.
+		// The transaction idles while f works, but for the heartbeat.
 		if _, err := tx.Exec(ctx, `SET LOCAL idle_in_transaction_session_timeout = '1min'`); err != nil {
 			return err
 		}
@@ -118,8 +123,35 @@ func (s *Store) Lead(ctx context.Context, name string, f func(context.Context) e
 		if err != nil || !leader {
 			return err
 		}
-		return f(ctx)
+		held, lost := context.WithCancelCause(ctx)
+		var beating sync.WaitGroup
+		beating.Go(func() { beat(held, tx, lost) })
+		err = f(held)
+		lost(nil)
+		beating.Wait()
+		return err
 	})
+}
+
+// beat uses the transaction until ctx ends, and calls lost when it cannot.
+func beat(ctx context.Context, tx pgx.Tx, lost context.CancelCauseFunc) {
+	tick := time.NewTicker(leadHeartbeat)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		// The end of ctx must not end the transaction with it.
+		asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), leadHeartbeat)
+		_, err := tx.Exec(asking, `SELECT`)
+		cancel()
+		if err != nil {
+			lost(tenancy.Wrap(tenancy.CodeLeaseLost, err, "Another worker may lead by now."))
+			return
+		}
+	}
 }
 
 // ForgetIdempotencyKeys removes keys older than age.

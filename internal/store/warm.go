@@ -15,7 +15,7 @@ import (
 // Placements happen one at a time, so nothing is claimed twice.
 const claimWarm = `
 	WITH placed AS (
-		UPDATE identity.job SET db_server_id = $2, capacity_reserved = NOT dry_run
+		UPDATE identity.job SET db_server_id = $2, capacity_reserved = NOT dry_run, version = version + 1
 		WHERE job_id = $1 RETURNING job_id, $3 <> '' AND NOT dry_run AND NOT ` + isBulk + ` AS wants),
 	claimed AS (
 		UPDATE identity.warm_database SET state = 'claimed', job_id = $1

@@ -17,6 +17,9 @@ const (
 	keepTerm = 20 * time.Second
 	// A server that failed is left alone, for longer each time.
 	shortTrouble, longTrouble = time.Minute, 10 * time.Minute
+	// warmLimit and dropLimit are the most that one database may take: nobody else
+	// gets any meanwhile. A template may have to be built first.
+	warmLimit, dropLimit = 10 * time.Minute, 2 * time.Minute
 )
 
 // WarmPool says how databases are prepared ahead.
@@ -53,6 +56,8 @@ type WarmServers interface {
 	Template() string
 	Warm(ctx context.Context, d tenancy.WarmDatabase) error
 	DropWarm(ctx context.Context, server tenancy.DBServer, id tenancy.WarmDatabaseID) error
+	// KeepWarmPasswords forgets those of all but these.
+	KeepWarmPasswords(ids map[tenancy.WarmDatabaseID]bool)
 }
 
 // keeper keeps the pool of prepared databases: it retires those that no job may have,
@@ -68,18 +73,20 @@ type WarmServers interface {
 // transaction idle, is told so by its fence.
 type keeper struct {
 	WarmPool
-	log     *slog.Logger
-	trouble map[tenancy.ServerID]trouble
+	log *slog.Logger
+	// trouble is by what is left alone: a tenancy.ServerID where nothing could be
+	// prepared, a tenancy.WarmDatabaseID that could not be dropped.
+	trouble map[any]trouble
 }
 
-// trouble is a server that is left alone.
+// trouble is how long something is left alone.
 type trouble struct {
 	until time.Time
 	last  time.Duration
 }
 
 func newKeeper(pool WarmPool, log *slog.Logger) *keeper {
-	return &keeper{WarmPool: pool, log: log, trouble: map[tenancy.ServerID]trouble{}}
+	return &keeper{WarmPool: pool, log: log, trouble: map[any]trouble{}}
 }
 
 func (k *keeper) run(ctx context.Context) {
@@ -134,6 +141,13 @@ func (k *keeper) keep(ctx context.Context) (more bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	known := map[tenancy.WarmDatabaseID]bool{}
+	for _, s := range servers {
+		for _, d := range s.Databases {
+			known[d.ID] = true
+		}
+	}
+	k.Servers.KeepWarmPasswords(known)
 	for _, s := range servers {
 		retired, err := k.tidy(ctx, s, current)
 		if err != nil {
@@ -172,22 +186,29 @@ func (k *keeper) tidy(ctx context.Context, s tenancy.WarmServer, current string)
 			retired = true
 			continue
 		}
-		if k.troubled(s.DBServer) {
+		if k.troubled(d.ID) {
 			continue
 		}
 		// A retired row stays one, so whoever still holds the database lost it.
 		fenced := tenancy.WithFence(ctx, func(context.Context) error { return nil })
-		if err := k.Servers.DropWarm(fenced, s.DBServer, d.ID); err != nil {
-			if err := k.failed(ctx, s.DBServer, "cannot drop a prepared database", err); err != nil {
+		if err := k.drop(fenced, s.DBServer, d.ID); err != nil {
+			if err := k.failed(ctx, d.ID, "cannot drop a prepared database", err, "server", s.Name, "warm", d.ID); err != nil {
 				return retired, err
 			}
 			continue
 		}
+		delete(k.trouble, d.ID)
 		if err := k.Ledger.ForgetWarmDatabase(ctx, d.ID); err != nil {
 			return retired, err
 		}
 	}
 	return retired, nil
+}
+
+func (k *keeper) drop(ctx context.Context, server tenancy.DBServer, id tenancy.WarmDatabaseID) error {
+	ctx, cancel := context.WithTimeout(ctx, dropLimit)
+	defer cancel()
+	return k.Servers.DropWarm(ctx, server, id)
 }
 
 // lacks reports whether another database should be prepared on a server: no more than
@@ -202,7 +223,7 @@ func (k *keeper) lacks(s tenancy.WarmServer, current string) bool {
 			want--
 		}
 	}
-	return want > 0 && s.IsActive && !k.troubled(s.DBServer)
+	return want > 0 && s.IsActive && !k.troubled(s.ID)
 }
 
 // warm prepares a database. What is left when it fails is for the next look.
@@ -212,9 +233,11 @@ func (k *keeper) warm(ctx context.Context, server tenancy.DBServer, template str
 	if err != nil {
 		return err
 	}
-	fenced := tenancy.WithFence(ctx, func(ctx context.Context) error { return k.Ledger.CheckWarming(ctx, d.ID) })
+	limited, cancel := context.WithTimeout(ctx, warmLimit)
+	defer cancel()
+	fenced := tenancy.WithFence(limited, func(ctx context.Context) error { return k.Ledger.CheckWarming(ctx, d.ID) })
 	if err := k.Servers.Warm(fenced, d); err != nil {
-		return k.failed(ctx, server, "cannot prepare a database", err)
+		return k.failed(ctx, server.ID, "cannot prepare a database", err, "server", server.Name)
 	}
 	if err := k.Ledger.WarmDatabaseReady(ctx, d.ID); err != nil {
 		return err
@@ -228,20 +251,18 @@ func (k *keeper) warm(ctx context.Context, server tenancy.DBServer, template str
 	return nil
 }
 
-// failed leaves the server alone for a while. It returns the error of a worker that
-// stops, or leads no more.
-func (k *keeper) failed(ctx context.Context, server tenancy.DBServer, what string, err error) error {
+// failed leaves what it happened to alone for a while. It returns the error of a worker
+// that stops, or leads no more.
+func (k *keeper) failed(ctx context.Context, to any, what string, err error, args ...any) error {
 	if ctx.Err() != nil || tenancy.CodeOf(err) == tenancy.CodeLeaseLost {
 		return err
 	}
-	t := k.trouble[server.ID]
+	t := k.trouble[to]
 	t.last = min(max(2*t.last, shortTrouble), longTrouble)
 	t.until = time.Now().Add(t.last)
-	k.trouble[server.ID] = t
-	k.log.Warn(what+"; leaving the server alone", "server", server.Name, "after", t.last, "error", err)
+	k.trouble[to] = t
+	k.log.Warn(what+"; leaving it alone for a while", append(args, "after", t.last, "error", err)...)
 	return nil
 }
 
-func (k *keeper) troubled(server tenancy.DBServer) bool {
-	return time.Now().Before(k.trouble[server.ID].until)
-}
+func (k *keeper) troubled(to any) bool { return time.Now().Before(k.trouble[to].until) }

@@ -60,6 +60,8 @@ func (s *warmServers) Warm(ctx context.Context, d tenancy.WarmDatabase) error {
 	return nil
 }
 
+func (s *warmServers) KeepWarmPasswords(map[tenancy.WarmDatabaseID]bool) {}
+
 func (s *warmServers) DropWarm(_ context.Context, _ tenancy.DBServer, id tenancy.WarmDatabaseID) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -2,6 +2,7 @@ package tenantdb
 
 import (
 	"context"
+	"maps"
 	"time"
 
 	"github.com/tenantry/tenantry/internal/crash"
@@ -73,6 +74,14 @@ func (s *Servers) WarmPassword(id tenancy.WarmDatabaseID) string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.warmPasswords[id]
+}
+
+// KeepWarmPasswords forgets the passwords of all prepared databases but these: another
+// process may have taken or dropped the others.
+func (s *Servers) KeepWarmPasswords(ids map[tenancy.WarmDatabaseID]bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	maps.DeleteFunc(s.warmPasswords, func(id tenancy.WarmDatabaseID, _ string) bool { return !ids[id] })
 }
 
 func (s *Servers) forgetWarmPassword(id tenancy.WarmDatabaseID) {
