@@ -24,6 +24,7 @@ type warmServers struct {
 	there    map[tenancy.WarmDatabaseID]string // and what it is a copy of
 	made     int
 	fail     error
+	stuck    tenancy.WarmDatabaseID // cannot be dropped
 	// within is called in the middle of Warm.
 	within func(context.Context) error
 }
@@ -67,6 +68,9 @@ func (s *warmServers) DropWarm(_ context.Context, _ tenancy.DBServer, id tenancy
 	defer s.mu.Unlock()
 	if s.fail != nil {
 		return s.fail
+	}
+	if id == s.stuck {
+		return tenancy.Errorf(tenancy.CodePartialState, "something of %s is not ours", id)
 	}
 	delete(s.there, id)
 	return nil
@@ -322,6 +326,23 @@ func (b *warmBench) ready(t *testing.T) (ids []tenancy.WarmDatabaseID) {
 	}
 	slices.Sort(ids)
 	return ids
+}
+
+// TestOneThatCannotBeDroppedIsLeftAlone, and its server gets others all the same.
+func TestOneThatCannotBeDroppedIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	b := setupWarm(t)
+	server, err := b.Server(t.Context(), "pg-a")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := b.AddWarmDatabase(t.Context(), server.DBServer, "one")
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.servers.there[d.ID], b.servers.stuck = "half", d.ID
+	b.keep(t, 2)
+	b.awaitPool(t, map[string]int{"pg-a one ready": 2, "pg-a one retired": 1})
 }
 
 // TestAServerThatFailsIsLeftAlone, and the others are not.
