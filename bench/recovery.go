@@ -22,7 +22,7 @@ func measureRecovery(ctx context.Context, b *bench) (err error) {
 	})
 	defer func() { err = errors.Join(err, young.Wait()) }()
 	var recoveries series
-	for range b.rounds(3, 1) {
+	for range 3 {
 		took, err := b.cold.recovery(ctx, b.dir)
 		if err != nil {
 			return err
