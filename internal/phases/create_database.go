@@ -10,8 +10,9 @@ import (
 )
 
 // CreateDatabase makes the tenant's roles and its database on the server that
-// ResolvePlacement chose, or renames those that it has claimed there. Their names follow from the slug, so a second Do
-// finds the first one's, and a lost Undo can be repeated.
+// ResolvePlacement chose, or renames those that it has claimed there. Their names
+// follow from the slug, so a second Do finds the first one's, and a lost Undo can
+// be repeated.
 type CreateDatabase struct {
 	Databases Databases
 	Secrets   Secrets

@@ -10,8 +10,9 @@ import (
 )
 
 // SetSecret puts the tenant's application URL, with a fresh password or that of the
-// prepared database it has claimed, into the vault. It comes before the database, so that a database never has a password
-// nobody knows. A second Do finds the first one's secret and keeps its value.
+// prepared database it has claimed, into the vault. It comes before the database,
+// so that a database never has a password nobody knows. A second Do finds the first
+// one's secret and keeps its value.
 type SetSecret struct {
 	Secrets     Secrets
 	Databases   Databases

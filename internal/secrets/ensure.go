@@ -46,8 +46,9 @@ func (v *Vault) Set(ctx context.Context, name, value string) error {
 }
 
 // claim looks and steps until a live secret that keep accepts has the name, and
-// returns its value. It spares the first look if the name is unclaimed. What it sets it reads back, because Set has no
-// precondition: of two writers for the same owner both return the later value.
+// returns its value. It spares the first look if the name is unclaimed. What it
+// sets it reads back, because Set has no precondition: of two writers for the same
+// owner both return the later value.
 func (v *Vault) claim(ctx context.Context, name string, want mark, unclaimed bool, keep func(sighting) bool, value func() (string, error)) (string, error) {
 	var standing string
 	var fresh *string

@@ -43,11 +43,7 @@ func (w *work) ensure(ctx context.Context, owner tenancy.Ownership, appURL strin
 		return origin, err
 	}
 	if source.Warm != "" && !f.database.exists && !f.ownerRole.exists && !f.appRole.exists {
-		origin, err = w.take(ctx, source.Warm, owner, password)
-		if err == nil && origin.Warm && w.keeps {
-			w.enterAhead(ctx)
-		}
-		if err != nil || origin.Warm {
+		if origin, err = w.take(ctx, source.Warm, owner, password); err != nil || origin.Warm {
 			return origin, err
 		}
 	}

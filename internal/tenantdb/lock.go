@@ -18,8 +18,8 @@ const cleanupTime = 5 * time.Second
 // a worker that lost its job. Such a worker's own statements end sooner.
 const staleAfter = 10 * time.Second
 
-// work is one caller's exclusive hold of a slug, or of a prepared database, on a server. conn holds the
-// lock and is the only connection that creates and drops.
+// work is one caller's exclusive hold of a slug, or of a prepared database, on a
+// server. conn holds the lock and is the only connection that creates and drops.
 type work struct {
 	*Servers
 	server tenancy.DBServer

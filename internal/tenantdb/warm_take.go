@@ -9,9 +9,10 @@ import (
 )
 
 // take renames a prepared database and its roles to the slug's, gives the
-// application's role its password unless it has it already, marks all three as owner's and opens the door, in
-// one transaction: whoever looks after a crash finds nothing of it done, or all. The
-// caller holds the slug and saw nothing of its names.
+// application's role its password unless it has it already, marks all three as
+// owner's and opens the door, in one transaction: whoever looks after a crash finds
+// nothing of it done, or all. The caller holds the slug and saw nothing of its
+// names.
 //
 // The prepared database may be gone, unfinished, of other migrations, or have somebody
 // in it. Then origin is empty, and the caller copies a template.
@@ -58,6 +59,9 @@ func (w *work) take(ctx context.Context, id tenancy.WarmDatabaseID, owner tenanc
 	switch {
 	case err == nil:
 		w.forgetWarmPassword(id)
+		if w.keeps {
+			w.enterAhead(ctx)
+		}
 		return tenancy.DatabaseOrigin{Template: template, Warm: true}, nil
 	case ctx.Err() != nil || pgerr.State(err) == "" || w.conn.IsClosed():
 		// It may have been done all the same; the next try will see.
