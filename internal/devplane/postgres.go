@@ -175,8 +175,6 @@ func (p *Postgres) settings() map[string]string {
 		"port":                    strconv.Itoa(p.cfg.Port),
 		"unix_socket_directories": "",
 		"max_connections":         strconv.Itoa(p.cfg.MaxConnections),
-		"wal_level":               "minimal",
-		"max_wal_senders":         "0",
 		"timezone":                "UTC",
 		"log_timezone":            "UTC",
 	}
@@ -184,6 +182,8 @@ func (p *Postgres) settings() map[string]string {
 		s["fsync"] = "off"
 		s["synchronous_commit"] = "off"
 		s["full_page_writes"] = "off"
+		s["wal_level"] = "minimal"
+		s["max_wal_senders"] = "0"
 		s["shared_buffers"] = "32MB"
 	}
 	return s
