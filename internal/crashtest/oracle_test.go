@@ -217,8 +217,9 @@ func fingerprint(ctx context.Context, appURL string, slug tenancy.Slug) ([]strin
 	for i, line := range lines {
 		lines[i] = strings.NewReplacer(
 			slug.DatabaseName(), "TENANT",
-			// A copy's objects belong to the server's role, which may make more of them.
-			",tenantry_owner=CT/"+slug.OwnerRole(), "", "tenantry_owner", "TENANT_owner",
+			// A copy's objects belong to the server's role, which may make more of them, and
+			// its application has its rights on them as another.
+			",tenantry_owner=CT/"+slug.OwnerRole(), "", "tenantry_owner", "TENANT_owner", "tenantry_app", "TENANT_app",
 		).Replace(line)
 	}
 	slices.Sort(lines)

@@ -12,11 +12,7 @@ import (
 // tolerates the absence of database and role, and fails with CodePartialState,
 // without any effect, if what is there is not owner's tenant's.
 func (s *Servers) SetAccess(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, access tenancy.Access) error {
-	return s.withSlug(ctx, server, slug, func(ctx context.Context, w *work) error {
-		f, err := look(ctx, w.conn, slug)
-		if err != nil {
-			return failed(ctx, err, "cannot look at "+slug.DatabaseName()+on(server))
-		}
+	return s.withSlug(ctx, server, slug, func(ctx context.Context, w *work, f facts) error {
 		var foreign []string
 		for _, t := range []thing{f.database, f.appRole} {
 			if t.exists && !t.provenBy(owner) {
@@ -68,11 +64,7 @@ func (w *work) setAccess(ctx context.Context, f facts, access tenancy.Access) er
 // Mark marks as owner's what exists of the slug without any mark. It fails with
 // CodePartialState, without any effect, if something carries another's.
 func (s *Servers) Mark(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership) error {
-	return s.withSlug(ctx, server, slug, func(ctx context.Context, w *work) error {
-		f, err := look(ctx, w.conn, slug)
-		if err != nil {
-			return failed(ctx, err, "cannot look at "+slug.DatabaseName()+on(server))
-		}
+	return s.withSlug(ctx, server, slug, func(ctx context.Context, w *work, f facts) error {
 		var foreign []string
 		for _, t := range []thing{f.database, f.ownerRole, f.appRole} {
 			if t.exists && t.owner != (tenancy.Ownership{}) && !t.provenBy(owner) {
@@ -89,11 +81,7 @@ func (s *Servers) Mark(ctx context.Context, server tenancy.DBServer, slug tenanc
 // Adopt marks whatever exists of the slug as owner's, whoever made it, so that
 // it can be dropped. It is for an operator who has seen what is there.
 func (s *Servers) Adopt(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership) error {
-	return s.withSlug(ctx, server, slug, func(ctx context.Context, w *work) error {
-		f, err := look(ctx, w.conn, slug)
-		if err != nil {
-			return failed(ctx, err, "cannot look at "+slug.DatabaseName()+on(server))
-		}
+	return s.withSlug(ctx, server, slug, func(ctx context.Context, w *work, f facts) error {
 		return w.mark(ctx, f, owner)
 	})
 }

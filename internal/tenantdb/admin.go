@@ -3,8 +3,10 @@ package tenantdb
 import (
 	"context"
 	"fmt"
+	"maps"
 	"net/url"
 	"strconv"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -21,6 +23,9 @@ type adminPool struct {
 	ref, url string
 	sslmode  string // of the admin URL, "" if it has none
 	*pgxpool.Pool
+	// lostClients are the settings of noticeLostClients that the server accepts; nil
+	// until the pool's first connection has tried.
+	lostClients atomic.Pointer[map[string]string]
 }
 
 // Resolve reads the server's admin URL from the vault and checks that it is a
@@ -135,15 +140,23 @@ func (s *Servers) newPool(value string) (pool *adminPool, why string) {
 	}
 	s.configure(cfg.ConnConfig)
 	setParam(cfg.ConnConfig, "statement_timeout", milliseconds(s.cfg.StatementTimeout))
-	cfg.AfterConnect = noticeLostClients
+	// These statements are short, and most of what they take would be the planning.
+	setParam(cfg.ConnConfig, "plan_cache_mode", "force_generic_plan")
+	admin := &adminPool{url: value, sslmode: u.Query().Get("sslmode")}
+	cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
+		accepted, err := noticeLostClients(ctx, conn)
+		if err == nil {
+			admin.lostClients.Store(&accepted)
+		}
+		return err
+	}
 	cfg.MaxConns = int32(s.cfg.MaxConnections)
 	cfg.MinConns = 0
 	cfg.MaxConnIdleTime = time.Minute
-	p, err := pgxpool.NewWithConfig(context.Background(), cfg)
-	if err != nil {
+	if admin.Pool, err = pgxpool.NewWithConfig(context.Background(), cfg); err != nil {
 		return nil, "Postgres cannot use it"
 	}
-	return &adminPool{url: value, sslmode: u.Query().Get("sslmode"), Pool: p}, ""
+	return admin, ""
 }
 
 // configure sets what every session of ours has. A cancelled context asks the
@@ -170,15 +183,24 @@ func milliseconds(d time.Duration) string { return strconv.FormatInt(d.Milliseco
 
 // noticeLostClients has the server look once a second whether we are still
 // there, and notice within half a minute that our host is gone without a word.
-// Servers that cannot (before 14, or not on Linux) refuse the settings.
-func noticeLostClients(ctx context.Context, conn *pgx.Conn) error {
-	for _, sql := range []string{
-		"SET client_connection_check_interval = '1s'",
-		"SET tcp_keepalives_idle = 10; SET tcp_keepalives_interval = 5; SET tcp_keepalives_count = 3; SET tcp_user_timeout = '30s'",
+// Servers that cannot (before 14, or not on Linux) refuse the settings; it returns
+// those that were accepted, for later sessions to begin with.
+func noticeLostClients(ctx context.Context, conn *pgx.Conn) (accepted map[string]string, err error) {
+	accepted = make(map[string]string)
+	for _, settings := range []map[string]string{
+		{"client_connection_check_interval": "1s"},
+		{"tcp_keepalives_idle": "10", "tcp_keepalives_interval": "5", "tcp_keepalives_count": "3", "tcp_user_timeout": "30s"},
 	} {
-		if _, err := conn.Exec(ctx, sql); err != nil && pgerr.State(err) == "" {
-			return err
+		var sql []string
+		for name, value := range settings {
+			sql = append(sql, "SET "+name+" = '"+value+"'")
+		}
+		switch _, err := execAll(ctx, conn, sql...); {
+		case err == nil:
+			maps.Copy(accepted, settings)
+		case pgerr.State(err) == "":
+			return nil, err
 		}
 	}
-	return nil
+	return accepted, nil
 }

@@ -26,11 +26,7 @@ import (
 // false if there is no database. The pg_dump used is the oldest at hand that is
 // not older than the server.
 func (s *Servers) Backup(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, dir, name string) (b tenancy.Backup, found bool, err error) {
-	err = s.withSlug(ctx, server, slug, func(ctx context.Context, w *work) error {
-		f, err := look(ctx, w.conn, slug)
-		if err != nil {
-			return failed(ctx, err, "cannot look at "+slug.DatabaseName()+on(server))
-		}
+	err = s.withSlug(ctx, server, slug, func(ctx context.Context, w *work, f facts) error {
 		// A database that an interrupted drop left holds nothing to read.
 		if !f.database.exists || f.invalid {
 			return nil

@@ -19,15 +19,15 @@ import (
 // nothing but the password's salt. It fails with CodePartialState, and without any
 // effect, if something of the slug's name exists that owner's job did not make.
 func (s *Servers) EnsureDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string, source tenancy.DatabaseSource) (origin tenancy.DatabaseOrigin, err error) {
-	err = s.withSlug(ctx, server, slug, func(ctx context.Context, w *work) error {
+	err = s.withSlug(ctx, server, slug, func(ctx context.Context, w *work, f facts) error {
 		w.keeps = tenancy.HasFence(ctx)
-		origin, err = w.ensure(ctx, owner, appURL, source)
+		origin, err = w.ensure(ctx, owner, appURL, source, f)
 		return err
 	})
 	return origin, err
 }
 
-func (w *work) ensure(ctx context.Context, owner tenancy.Ownership, appURL string, source tenancy.DatabaseSource) (origin tenancy.DatabaseOrigin, err error) {
+func (w *work) ensure(ctx context.Context, owner tenancy.Ownership, appURL string, source tenancy.DatabaseSource, f facts) (origin tenancy.DatabaseOrigin, err error) {
 	if err := checkOwner(owner); err != nil {
 		return origin, err
 	}
@@ -35,15 +35,23 @@ func (w *work) ensure(ctx context.Context, owner tenancy.Ownership, appURL strin
 	if err != nil {
 		return origin, err
 	}
-	f, err := w.lookOwn(ctx, owner)
-	if err != nil {
+	if err := f.foreign(w.server, owner); err != nil {
 		return origin, err
 	}
-	if err := w.closeMaintenance(ctx); err != nil {
+	var open []string
+	var prepared warmFacts
+	questions := []question{openMaintenance(&open)}
+	if source.Warm != "" {
+		questions = append(questions, prepared.look(warmPlace(source.Warm)))
+	}
+	if err := ask(ctx, w.conn, questions...); err != nil {
+		return origin, failed(ctx, err, "cannot look at the maintenance and the prepared databases"+on(w.server))
+	}
+	if err := w.closeMaintenance(ctx, open); err != nil {
 		return origin, err
 	}
 	if source.Warm != "" && !f.database.exists && !f.ownerRole.exists && !f.appRole.exists {
-		if origin, err = w.take(ctx, source.Warm, owner, password); err != nil || origin.Warm {
+		if origin, err = w.take(ctx, source.Warm, prepared, owner, password); err != nil || origin.Warm {
 			return origin, err
 		}
 	}
@@ -67,22 +75,8 @@ func (w *work) ensure(ctx context.Context, owner tenancy.Ownership, appURL strin
 	if err := w.open(ctx, owner); err != nil {
 		return origin, failed(ctx, err, "cannot open database "+w.database+on(w.server))
 	}
-	if err := w.prepare(ctx, f.version); err != nil {
-		return origin, failed(ctx, err, "cannot prepare database "+w.database+on(w.server))
-	}
 	// Last: this is what makes the database ready.
-	_, err = w.conn.Exec(ctx, "GRANT CONNECT ON DATABASE "+quote(w.database)+" TO "+quote(w.app))
-	return origin, failed(ctx, err, "cannot let the application into database "+w.database+on(w.server))
-}
-
-// lookOwn looks at what there is of the slug. It fails with CodePartialState if
-// owner's job did not make all of it.
-func (w *work) lookOwn(ctx context.Context, owner tenancy.Ownership) (facts, error) {
-	f, err := look(ctx, w.conn, w.slug)
-	if err != nil {
-		return f, failed(ctx, err, "cannot look at "+w.database+on(w.server))
-	}
-	return f, f.foreign(w.server, owner)
+	return origin, failed(ctx, w.prepare(ctx, f.version), "cannot prepare database "+w.database+on(w.server))
 }
 
 // create makes the database with its door shut: by default everyone may connect to

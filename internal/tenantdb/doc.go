@@ -16,14 +16,13 @@
 // may follow a crash of itself or of the other at any point:
 //
 //	absent → roles → database, closed → database, open to the admin
-//	       → prepared → app role let in → migrated
+//	       → prepared, app role let in → migrated
 //
 // The database is a copy of a template, if the migrations allow it, and then has
-// them all from the beginning. Preparing it gives its owner what the template's
-// owner had, in one transaction.
+// them all from the beginning, and the rights that applications have on what they made.
 //
-// Letting the application's role in is the last step of EnsureDatabase, and is
-// how a finished database is told from half of one.
+// Preparing it and letting the application's role in is one transaction, the last step
+// of EnsureDatabase, and is how a finished database is told from half of one.
 //
 // # Who may work on a slug
 //

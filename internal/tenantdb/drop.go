@@ -15,16 +15,12 @@ import (
 // then the roles. It tolerates absence. What is not proven is left as it is and
 // named by CodePartialState, after the rest is gone.
 func (s *Servers) DropDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership) error {
-	return s.withSlug(ctx, server, slug, func(ctx context.Context, w *work) error {
-		return w.drop(ctx, owner)
+	return s.withSlug(ctx, server, slug, func(ctx context.Context, w *work, f facts) error {
+		return w.drop(ctx, owner, f)
 	})
 }
 
-func (w *work) drop(ctx context.Context, owner tenancy.Ownership) error {
-	f, err := look(ctx, w.conn, w.slug)
-	if err != nil {
-		return failed(ctx, err, "cannot look at "+w.slug.DatabaseName()+on(w.server))
-	}
+func (w *work) drop(ctx context.Context, owner tenancy.Ownership, f facts) error {
 	var foreign []string
 	if f.appRole.provenBy(owner) {
 		// No new sessions; those there are end with the database.

@@ -2,6 +2,7 @@ package tenantdb
 
 import (
 	"context"
+	"maps"
 	"strings"
 
 	"github.com/jackc/pgx/v5"
@@ -29,55 +30,76 @@ func (w *work) configFor(role string) *pgx.ConnConfig {
 	if role != "" {
 		cfg.RuntimeParams["role"] = role
 	}
+	if accepted := w.pool.lostClients.Load(); accepted != nil {
+		maps.Copy(cfg.RuntimeParams, *accepted)
+	}
 	return cfg
 }
 
-// inside calls f with a session of the admin's in the database.
+// inside calls f with a session of the admin's in the database. What f does may be
+// repeated.
 func (w *work) inside(ctx context.Context, f func(*pgx.Conn) error) error {
-	conn, err := w.enter(ctx)
-	if err != nil {
-		return err
-	}
-	if err := f(conn); err != nil || !w.keeps {
-		leave(conn)
-		return err
-	}
-	w.keep(conn)
-	return nil
+	return w.within(ctx, func(s *session) error {
+		if s.owner != "" {
+			if _, err := s.conn.Exec(ctx, "RESET ROLE"); err != nil {
+				return err
+			}
+			s.owner = ""
+		}
+		return f(s.conn)
+	})
 }
 
 // insideAsOwner calls f with a session that acts as owner, who owns what is in the
-// database.
+// database. What f does may be repeated.
 func (w *work) insideAsOwner(ctx context.Context, f func(conn *pgx.Conn, owner string) error) error {
-	return w.inside(ctx, func(conn *pgx.Conn) error {
-		owner, err := w.becomeOwner(ctx, conn)
-		if err != nil {
+	return w.within(ctx, func(s *session) error {
+		if err := w.becomeOwner(ctx, s); err != nil {
 			return err
 		}
-		return f(conn, owner)
+		return f(s.conn, s.owner)
 	})
+}
+
+// within calls f with the session that an earlier call kept, or with a new one, and
+// with a new one too if it turns out that somebody ended the one that was kept.
+func (w *work) within(ctx context.Context, f func(*session) error) error {
+	for {
+		s := w.takeKept()
+		kept := s != nil
+		if !kept {
+			var err error
+			if s, err = w.connect(ctx); err != nil {
+				return err
+			}
+		}
+		err := f(s)
+		if err == nil && w.keeps {
+			w.keep(s)
+			return nil
+		}
+		ended := s.conn.IsClosed()
+		leave(s.conn)
+		if err == nil || !kept || !ended || ctx.Err() != nil {
+			return err
+		}
+	}
 }
 
 // becomeOwner has the session act as the role that owns what is in the database: in
 // a copy of a template the server's objectsOwner, else the tenant's own.
-func (w *work) becomeOwner(ctx context.Context, conn *pgx.Conn) (owner string, err error) {
-	err = conn.QueryRow(ctx, `
+func (w *work) becomeOwner(ctx context.Context, s *session) error {
+	if s.owner != "" {
+		return nil
+	}
+	return s.conn.QueryRow(ctx, `
 		SELECT set_config('role', CASE WHEN EXISTS (
 			SELECT FROM pg_namespace WHERE nspname = $1 AND nspowner = to_regrole($2)) THEN $2 ELSE $3 END, false)`,
-		ownSchema, objectsOwner, w.owner).Scan(&owner)
-	return owner, err
+		ownSchema, objectsOwner, w.owner).Scan(&s.owner)
 }
 
-// enter begins a session in the database, or takes the session that an earlier call kept.
-func (w *work) enter(ctx context.Context) (*pgx.Conn, error) {
-	if conn := w.takeKept(ctx); conn != nil {
-		return conn, nil
-	}
-	return w.connect(ctx)
-}
-
-// connect begins a session in the database.
-func (w *work) connect(ctx context.Context) (*pgx.Conn, error) {
+// connect begins a session of the admin's in the database.
+func (w *work) connect(ctx context.Context) (*session, error) {
 	conn, err := pgx.ConnectConfig(ctx, w.configFor(""))
 	if pgerr.IsAuthFailure(err) {
 		// The admin's password may have changed since the pool was made.
@@ -88,25 +110,29 @@ func (w *work) connect(ctx context.Context) (*pgx.Conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := noticeLostClients(ctx, conn); err != nil {
-		leave(conn)
-		return nil, err
+	if w.pool.lostClients.Load() == nil {
+		if _, err := noticeLostClients(ctx, conn); err != nil {
+			leave(conn)
+			return nil, err
+		}
 	}
-	return conn, nil
+	return &session{conn: conn}, nil
 }
 
 // prepare sets who may do what inside the database, for what is there and for
-// all that its owner will make. It is one transaction: whoever looks after a crash
-// finds a database with nothing of it done, or with all.
+// all that its owner will make, and lets the application's role in. It is one
+// transaction: whoever looks after a crash finds a database with nothing of it done,
+// or with all.
 func (w *work) prepare(ctx context.Context, version int) error {
 	return w.inside(ctx, func(conn *pgx.Conn) error {
 		// Before Postgres 15 public belongs to the superuser and is open to all.
-		var public, mine, copied bool
+		var public, mine bool
+		var copied []string // schemas that came from a template
 		err := conn.QueryRow(ctx, `
 			SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'public'),
 			       coalesce((SELECT pg_has_role(current_user, nspowner, 'USAGE') FROM pg_namespace WHERE nspname = 'public'), false),
-			       EXISTS (SELECT FROM pg_namespace WHERE nspname = $1 AND nspowner = to_regrole($2))`,
-			ownSchema, objectsOwner).Scan(&public, &mine, &copied)
+			       ARRAY(SELECT nspname::text FROM pg_namespace WHERE nspowner = to_regrole($1))`,
+			objectsOwner).Scan(&public, &mine, &copied)
 		if err != nil {
 			return err
 		}
@@ -114,24 +140,39 @@ func (w *work) prepare(ctx context.Context, version int) error {
 			w.warnOnce("the schema public of new databases stays open to every role: the admin is no superuser and the server is older than Postgres 15",
 				"server", w.server.Name, "version", version)
 		}
-		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-			if !copied {
-				sql := append(w.ownership(public && mine), w.privileges(w.owner, public)...)
-				_, err := tx.Exec(ctx, strings.Join(sql, ";"))
-				return err
-			}
-			// What owns the objects does not own the database; later migrations of it
-			// may make schemas and extensions all the same.
-			sql := append([]string{
-				"GRANT CREATE, TEMPORARY ON DATABASE " + quote(w.database) + " TO " + objectsOwner,
-				"SET LOCAL ROLE " + objectsOwner,
-			}, w.privileges(objectsOwner, public)...)
-			if _, err := tx.Exec(ctx, strings.Join(sql, ";")); err != nil {
-				return err
-			}
-			return w.grant(ctx, tx.Conn(), objectsOwner, true)
-		})
+		var sql []string
+		if w.app != applications {
+			sql = append(sql, "GRANT CONNECT ON DATABASE "+quote(w.database)+" TO "+quote(w.app))
+		}
+		if len(copied) > 0 {
+			sql = append(sql, w.copiedRights(copied)...)
+		} else {
+			sql = append(append(sql, w.ownership(public && mine)...), w.rights(public)...)
+		}
+		_, err = execAll(ctx, conn, sql...)
+		return err
 	})
+}
+
+// copiedRights are what a copy of a template lacks. What owns its objects does not own
+// the database; later migrations of it may make schemas and extensions all the same.
+// Of the application's rights it has those on objects, as applications. The schemas
+// are opened to this database's own application and to no other.
+func (w *work) copiedRights(schemas []string) []string {
+	sql := []string{
+		"GRANT CREATE, TEMPORARY ON DATABASE " + quote(w.database) + " TO " + objectsOwner,
+		"GRANT " + applications + " TO " + quote(w.app),
+		"SET LOCAL ROLE " + objectsOwner,
+	}
+	for _, schema := range schemas {
+		sql = append(sql, "GRANT USAGE ON SCHEMA "+quote(schema)+" TO "+quote(w.app))
+	}
+	return append(sql, byDefault(objectsOwner, "USAGE ON SCHEMAS", w.app))
+}
+
+// byDefault is the statement that gives a role rights on what owner will make.
+func byDefault(owner, rights, role string) string {
+	return "ALTER DEFAULT PRIVILEGES FOR ROLE " + quote(owner) + " GRANT " + rights + " TO " + quote(role)
 }
 
 // ownership gives the owner role a new database's schemas, and goes on as that role.
@@ -152,60 +193,58 @@ func (w *work) ownership(public bool) []string {
 
 var versionTables = []string{ownSchema + "." + builtinTable, ownSchema + "." + appTable}
 
-// privileges are what the application's role gets in every database, whatever its
-// migrations make.
-func (w *work) privileges(owner string, public bool) []string {
-	if w.app == "" {
-		return nil
-	}
+// rights are what the application's role gets in a database that is made from
+// nothing, whatever its migrations make. In a template applications gets them, but for
+// those on schemas.
+func (w *work) rights(public bool) []string {
 	app := quote(w.app)
-	var sql []string
+	tables := strings.Join(versionTables, ", ")
+	sql := []string{
+		"REVOKE ALL ON " + tables + " FROM " + app, "GRANT SELECT ON " + tables + " TO " + app,
+		byDefault(w.owner, "SELECT, INSERT, UPDATE, DELETE ON TABLES", w.app),
+		byDefault(w.owner, "USAGE, SELECT, UPDATE ON SEQUENCES", w.app),
+		byDefault(w.owner, "EXECUTE ON FUNCTIONS", w.app),
+	}
+	if w.app == applications {
+		return sql
+	}
 	if public {
 		sql = append(sql, "GRANT USAGE ON SCHEMA public TO "+app)
 	}
-	tables := strings.Join(versionTables, ", ")
-	forAll := "ALTER DEFAULT PRIVILEGES FOR ROLE " + quote(owner) + " GRANT "
-	return append(sql,
-		"REVOKE ALL ON "+tables+" FROM "+app, "GRANT SELECT ON "+tables+" TO "+app,
-		"GRANT USAGE ON SCHEMA "+ownSchema+" TO "+app,
-		forAll+"USAGE ON SCHEMAS TO "+app,
-		forAll+"SELECT, INSERT, UPDATE, DELETE ON TABLES TO "+app,
-		forAll+"USAGE, SELECT, UPDATE ON SEQUENCES TO "+app,
-		forAll+"EXECUTE ON FUNCTIONS TO "+app)
+	return append(sql, "GRANT USAGE ON SCHEMA "+ownSchema+" TO "+app, byDefault(w.owner, "USAGE ON SCHEMAS", w.app))
 }
 
 // grant gives the application's role what it lacks on the owner's objects: a
-// migration may have changed the default privileges. all is for a copy of a template,
-// where the objects were made without any: it also names the role where PUBLIC has
-// the right, as default privileges do. conn acts as the owner.
-func (w *work) grant(ctx context.Context, conn *pgx.Conn, owner string, all bool) error {
-	if w.app == "" {
-		return nil
-	}
+// migration may have changed the default privileges. Where it is a member of
+// applications it gets the rights on all but the schemas as such. conn acts as the
+// owner.
+func (w *work) grant(ctx context.Context, conn *pgx.Conn, owner string) error {
 	rows, _ := conn.Query(ctx, `
-		SELECT format('GRANT %s %s TO %I', privileges, string_agg(object, ', '), $2::text) FROM (
+		SELECT format('GRANT %s %s TO %I', privileges, string_agg(object, ', '),
+		              CASE WHEN privileges <> 'USAGE ON SCHEMA' AND pg_has_role($2::text, to_regrole($4), 'USAGE') THEN $4 ELSE $2 END)
+		FROM (
 			SELECT 'USAGE ON SCHEMA', quote_ident(n.nspname)
 			FROM pg_namespace n
-			WHERE n.nspowner = $1::text::regrole AND n.nspname <> $3
-			  AND ($4 OR NOT has_schema_privilege($2::text, n.oid, 'USAGE'))
+			WHERE n.nspowner = $1::text::regrole AND n.nspname <> $3 AND $2 <> $4
+			  AND NOT has_schema_privilege($2::text, n.oid, 'USAGE')
 			UNION ALL
 			SELECT 'SELECT, INSERT, UPDATE, DELETE ON TABLE', format('%I.%I', n.nspname, c.relname)
 			FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 			WHERE c.relowner = $1::text::regrole AND n.nspname <> $3 AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-			  AND ($4 OR NOT (has_table_privilege($2::text, c.oid, 'SELECT') AND has_table_privilege($2::text, c.oid, 'INSERT')
-			       AND has_table_privilege($2::text, c.oid, 'UPDATE') AND has_table_privilege($2::text, c.oid, 'DELETE')))
+			  AND NOT (has_table_privilege($2::text, c.oid, 'SELECT') AND has_table_privilege($2::text, c.oid, 'INSERT')
+			       AND has_table_privilege($2::text, c.oid, 'UPDATE') AND has_table_privilege($2::text, c.oid, 'DELETE'))
 			UNION ALL
 			SELECT 'USAGE, SELECT, UPDATE ON SEQUENCE', format('%I.%I', n.nspname, c.relname)
 			FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 			WHERE c.relowner = $1::text::regrole AND n.nspname <> $3 AND c.relkind = 'S'
-			  AND ($4 OR NOT (has_sequence_privilege($2::text, c.oid, 'USAGE') AND has_sequence_privilege($2::text, c.oid, 'SELECT')
-			       AND has_sequence_privilege($2::text, c.oid, 'UPDATE')))
+			  AND NOT (has_sequence_privilege($2::text, c.oid, 'USAGE') AND has_sequence_privilege($2::text, c.oid, 'SELECT')
+			       AND has_sequence_privilege($2::text, c.oid, 'UPDATE'))
 			UNION ALL
 			SELECT 'EXECUTE ON ROUTINE', p.oid::regprocedure::text
 			FROM pg_proc p
-			WHERE p.proowner = $1::text::regrole AND ($4 OR NOT has_function_privilege($2::text, p.oid, 'EXECUTE'))
+			WHERE p.proowner = $1::text::regrole AND NOT has_function_privilege($2::text, p.oid, 'EXECUTE')
 		) AS lacking (privileges, object)
-		GROUP BY privileges`, owner, w.app, ownSchema, all)
+		GROUP BY privileges`, owner, w.app, ownSchema, applications)
 	statements, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil || len(statements) == 0 {
 		return err

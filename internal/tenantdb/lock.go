@@ -39,9 +39,9 @@ func placeOf(slug tenancy.Slug) place {
 	return place{database: slug.DatabaseName(), owner: slug.OwnerRole(), app: slug.AppRole()}
 }
 
-// withSlug calls f while it holds the slug's lock. It waits for the lock as
-// long as ctx lasts.
-func (s *Servers) withSlug(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, f func(context.Context, *work) error) error {
+// withSlug calls f while it holds the slug's lock, with what there is of the slug. It
+// waits for the lock as long as ctx lasts.
+func (s *Servers) withSlug(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, f func(context.Context, *work, facts) error) error {
 	if _, err := tenancy.ParseSlug(string(slug), nil); err != nil {
 		return err
 	}
@@ -52,7 +52,8 @@ func (s *Servers) withSlug(ctx context.Context, server tenancy.DBServer, slug te
 	defer pooled.Release()
 	w := &work{Servers: s, server: server, slug: slug, place: placeOf(slug), pool: pool, conn: pooled.Conn()}
 	name := lockName(slug)
-	if err := w.lock(ctx, name); err != nil {
+	var found facts
+	if err := w.lock(ctx, name, found.look(slug)); err != nil {
 		return failed(ctx, err, "cannot lock "+slug.DatabaseName()+on(server))
 	}
 	defer w.unlock(ctx, name)
@@ -60,14 +61,31 @@ func (s *Servers) withSlug(ctx context.Context, server tenancy.DBServer, slug te
 	if err := tenancy.CheckFence(ctx); err != nil {
 		return err
 	}
-	return f(ctx, w)
+	return f(ctx, w, found)
+}
+
+// question is what the server is asked, and what becomes of its answer.
+type question struct {
+	sql  string
+	args []any
+	scan func(pgx.Row) error
+}
+
+// ask asks all questions at once. Each sees what was committed before it was its turn.
+func ask(ctx context.Context, conn *pgx.Conn, questions ...question) error {
+	var batch pgx.Batch
+	for _, q := range questions {
+		batch.Queue(q.sql, q.args...).QueryRow(q.scan)
+	}
+	return conn.SendBatch(ctx, &batch).Close()
 }
 
 // lock asks again and again rather than waiting in the server, where a lock
-// timeout would end the wait and a waiter outlive its client.
-func (w *work) lock(ctx context.Context, name string) error {
+// timeout would end the wait and a waiter outlive its client. Along with the lock it
+// asks the questions; the answers are those from after it was taken.
+func (w *work) lock(ctx context.Context, name string, questions ...question) error {
 	if crash.NoSlugLock {
-		return nil
+		return ask(ctx, w.conn, questions...)
 	}
 	stale := time.Now().Add(staleAfter)
 	for delay := 5 * time.Millisecond; ; delay = min(2*delay, 100*time.Millisecond) {
@@ -77,7 +95,7 @@ func (w *work) lock(ctx context.Context, name string) error {
 			}
 			stale = time.Now().Add(staleAfter)
 		}
-		if locked, err := w.tryLock(ctx, name); err != nil || locked {
+		if locked, err := w.tryLock(ctx, name, questions...); err != nil || locked {
 			return err
 		}
 		if err := pause(ctx, delay); err != nil {
@@ -105,10 +123,11 @@ func (w *work) evict(ctx context.Context, name string) error {
 	return err
 }
 
-// tryLock takes the advisory lock of that name for the connection, if nobody has it.
-func (w *work) tryLock(ctx context.Context, name string) (locked bool, err error) {
-	err = w.conn.QueryRow(ctx, "SELECT pg_try_advisory_lock(hashtextextended($1, 0))", name).Scan(&locked)
-	if err != nil {
+// tryLock takes the advisory lock of that name for the connection, if nobody has it,
+// and then asks the questions.
+func (w *work) tryLock(ctx context.Context, name string, questions ...question) (locked bool, err error) {
+	take := question{"SELECT pg_try_advisory_lock(hashtextextended($1, 0))", []any{name}, func(row pgx.Row) error { return row.Scan(&locked) }}
+	if err = ask(ctx, w.conn, append([]question{take}, questions...)...); err != nil {
 		w.letGo(ctx, name) // the answer may be what was lost
 	}
 	return locked, err

@@ -81,7 +81,7 @@ func TestDropWaitsForADeadClientsCreate(t *testing.T) {
 	dropped := make(chan error, 1)
 	go func() { dropped <- b.DropDatabase(t.Context(), b.server, b.slug, b.owner) }()
 	eventually(t, "a waiting drop", func() bool {
-		return values[int64](t, b.pg.URL(), "SELECT count(*) FROM pg_stat_activity WHERE query ~ 'pg_try_advisory_lock' AND application_name = $1", appName)[0] > 0
+		return values[int64](t, b.pg.URL(), "SELECT count(*) FROM pg_stat_activity WHERE query ~ 'pg_try_advisory_lock|shobj_description' AND application_name = $1", appName)[0] > 0
 	})
 	select {
 	case err := <-dropped:

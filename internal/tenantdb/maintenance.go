@@ -7,16 +7,15 @@ import (
 	"github.com/jackc/pgx/v5"
 )
 
-// closeMaintenance takes the right to connect to the server's maintenance
-// database, postgres and template1 from PUBLIC, so that a tenant's role cannot
-// get in; the admin gets the right by name first. Where the admin may not do
-// that, it is logged once and the work goes on.
-func (w *work) closeMaintenance(ctx context.Context) error {
-	names, err := openMaintenance(ctx, w.conn)
-	if err != nil || len(names) == 0 {
-		return failed(ctx, err, "cannot look at the maintenance databases"+on(w.server))
+// closeMaintenance takes the right to connect to the maintenance databases named,
+// those of openMaintenance, from PUBLIC, so that a tenant's role cannot get in; the
+// admin gets the right by name first. Where the admin may not do that, it is logged
+// once and the work goes on.
+func (w *work) closeMaintenance(ctx context.Context, names []string) error {
+	if len(names) == 0 {
+		return nil
 	}
-	err = pgx.BeginFunc(ctx, w.conn, func(tx pgx.Tx) error {
+	err := pgx.BeginFunc(ctx, w.conn, func(tx pgx.Tx) error {
 		// Two at a time would fail each other with "tuple concurrently updated".
 		if _, err := tx.Exec(ctx, "SELECT pg_advisory_xact_lock(hashtextextended('tenantry maintenance', 0))"); err != nil {
 			return err
@@ -34,7 +33,7 @@ func (w *work) closeMaintenance(ctx context.Context) error {
 	}
 	if err == nil {
 		// Without the right to grant, Postgres does nothing and only warns.
-		names, err = openMaintenance(ctx, w.conn)
+		err = ask(ctx, w.conn, openMaintenance(&names))
 	}
 	if err != nil || len(names) > 0 {
 		w.warnOnce("any role can connect to these databases and the admin may not change it",
@@ -43,15 +42,16 @@ func (w *work) closeMaintenance(ctx context.Context) error {
 	return nil
 }
 
-// openMaintenance names the maintenance databases that PUBLIC may connect to.
-func openMaintenance(ctx context.Context, conn *pgx.Conn) ([]string, error) {
-	rows, _ := conn.Query(ctx, `
-		SELECT d.datname::text FROM pg_database d
-		WHERE d.datname IN (current_database(), 'postgres', 'template1')
-		  AND EXISTS (SELECT 1 FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) AS a
-		              WHERE a.grantee = 0 AND a.privilege_type = 'CONNECT')
-		ORDER BY 1`)
-	return pgx.CollectRows(rows, pgx.RowTo[string])
+// openMaintenance asks which of the server's maintenance database, postgres and
+// template1 PUBLIC may connect to.
+func openMaintenance(names *[]string) question {
+	return question{`
+		SELECT ARRAY(
+			SELECT d.datname::text FROM pg_database d
+			WHERE d.datname IN (current_database(), 'postgres', 'template1')
+			  AND EXISTS (SELECT 1 FROM aclexplode(coalesce(d.datacl, acldefault('d', d.datdba))) AS a
+			              WHERE a.grantee = 0 AND a.privilege_type = 'CONNECT')
+			ORDER BY 1)`, nil, func(row pgx.Row) error { return row.Scan(names) }}
 }
 
 func (w *work) warnOnce(message string, args ...any) {

@@ -26,9 +26,9 @@ import (
 // never the SQL. A lost connection, a deadlock or a lock timeout is transient.
 // It returns soon after ctx ends, and leaves no session behind.
 func (s *Servers) Migrate(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string) (version string, err error) {
-	err = s.withSlug(ctx, server, slug, func(ctx context.Context, w *work) error {
+	err = s.withSlug(ctx, server, slug, func(ctx context.Context, w *work, f facts) error {
 		w.keeps = tenancy.HasFence(ctx)
-		v, err := w.migrate(ctx, owner, appURL)
+		v, err := w.migrate(ctx, owner, appURL, f)
 		version = v.String()
 		return err
 	})
@@ -38,13 +38,12 @@ func (s *Servers) Migrate(ctx context.Context, server tenancy.DBServer, slug ten
 	return version, nil
 }
 
-func (w *work) migrate(ctx context.Context, owner tenancy.Ownership, appURL string) (Version, error) {
-	// Meanwhile a session may begin: see enterAhead.
-	sources, err := w.openSources()
-	if err != nil {
+func (w *work) migrate(ctx context.Context, owner tenancy.Ownership, appURL string, f facts) (Version, error) {
+	if err := f.foreign(w.server, owner); err != nil {
 		return Version{}, err
 	}
-	f, err := w.lookOwn(ctx, owner)
+	// Meanwhile a session may begin: see enterAhead.
+	sources, err := w.openSources()
 	if err != nil {
 		return Version{}, err
 	}
@@ -54,7 +53,7 @@ func (w *work) migrate(ctx context.Context, owner tenancy.Ownership, appURL stri
 	}
 	if !f.ready {
 		// An interrupted try has dropped it.
-		if _, err := w.ensure(ctx, owner, appURL, tenancy.DatabaseSource{}); err != nil {
+		if _, err := w.ensure(ctx, owner, appURL, tenancy.DatabaseSource{}, f); err != nil {
 			return Version{}, err
 		}
 	}
@@ -67,7 +66,10 @@ func (w *work) migrate(ctx context.Context, owner tenancy.Ownership, appURL stri
 	if err := w.forceDrop(ctx); err != nil {
 		return Version{}, err
 	}
-	if _, err := w.ensure(ctx, owner, appURL, tenancy.DatabaseSource{}); err != nil {
+	if err := ask(ctx, w.conn, f.look(w.slug)); err != nil {
+		return Version{}, failed(ctx, err, "cannot look at "+w.database+on(w.server))
+	}
+	if _, err := w.ensure(ctx, owner, appURL, tenancy.DatabaseSource{}, f); err != nil {
 		return Version{}, err
 	}
 	if sources, err = w.openSources(); err != nil {
@@ -95,16 +97,26 @@ func (w *work) migrateOnce(ctx context.Context, sources []*migrationSource) (v V
 	versions := make([]uint64, 2)
 	err = w.insideAsOwner(ctx, func(conn *pgx.Conn, owner string) error {
 		applied := make([]int64, len(w.sets))
+		var lacking bool
+		questions := []question{grantsLacking(&lacking)}
 		for i, set := range w.sets {
-			var err error
-			if applied[i], err = appliedVersion(ctx, conn, set.table); err != nil {
-				return err
-			}
-			if !sources[i].has(applied[i]) {
+			questions = append(questions, appliedVersion(set.table, &applied[i]))
+		}
+		if err := ask(ctx, conn, questions...); err != nil {
+			return err
+		}
+		for i, src := range sources {
+			if !src.has(applied[i]) {
 				return errUnclean
 			}
 		}
-		return w.completingGrants(ctx, conn, owner, !upToDate(sources, applied), func() error {
+		if !lacking && upToDate(sources, applied) {
+			for i, version := range applied {
+				versions[i] = uint64(max(version, 0))
+			}
+			return nil
+		}
+		return w.completingGrants(ctx, conn, owner, func() error {
 			for i, set := range w.sets {
 				last, err := w.runSet(ctx, owner, set, sources[i], applied[i])
 				if err != nil {
@@ -137,23 +149,27 @@ func upToDate(sources []*migrationSource, applied []int64) bool {
 // to a database without new files.
 const incomplete = "grants to be completed"
 
-// completingGrants calls run, and completes the grants if it may have made something
-// or if an earlier call did and was killed before it got there.
-func (w *work) completingGrants(ctx context.Context, conn *pgx.Conn, owner string, changes bool, run func() error) error {
+// grantsLacking asks whether an earlier call ran files and was killed before it
+// completed the grants.
+func grantsLacking(lacking *bool) question {
+	return question{
+		"SELECT coalesce(obj_description($1::text::regnamespace, 'pg_namespace'), '') = $2",
+		[]any{ownSchema, incomplete},
+		func(row pgx.Row) error { return row.Scan(lacking) },
+	}
+}
+
+// completingGrants calls run, which may make something, and completes the grants.
+func (w *work) completingGrants(ctx context.Context, conn *pgx.Conn, owner string, run func() error) error {
 	comment := "COMMENT ON SCHEMA " + ownSchema + " IS "
-	if changes {
-		if _, err := conn.Exec(ctx, comment+"'"+incomplete+"'"); err != nil {
-			return err
-		}
-	} else if err := conn.QueryRow(ctx, "SELECT coalesce(obj_description($1::text::regnamespace, 'pg_namespace'), '') = $2",
-		ownSchema, incomplete).Scan(&changes); err != nil {
+	if _, err := conn.Exec(ctx, comment+"'"+incomplete+"'"); err != nil {
 		return err
 	}
-	if err := run(); err != nil || !changes {
+	if err := run(); err != nil {
 		return err
 	}
 	return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-		if err := w.grant(ctx, conn, owner, false); err != nil {
+		if err := w.grant(ctx, conn, owner); err != nil {
 			return err
 		}
 		_, err := tx.Exec(ctx, comment+"NULL")
@@ -161,21 +177,21 @@ func (w *work) completingGrants(ctx context.Context, conn *pgx.Conn, owner strin
 	})
 }
 
-// appliedVersion reads a version table; it fails with errUnclean if a migration
-// was begun and not finished.
-func appliedVersion(ctx context.Context, conn *pgx.Conn, table string) (int64, error) {
-	var version int64
-	var dirty bool
-	err := conn.QueryRow(ctx, "SELECT version, dirty FROM "+ownSchema+"."+table+" LIMIT 1").Scan(&version, &dirty)
-	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		return nilVersion, nil
-	case err != nil:
-		return 0, err
-	case dirty:
-		return 0, errUnclean
-	}
-	return version, nil
+// appliedVersion reads a version table; the answer is errUnclean if a migration was
+// begun and not finished.
+func appliedVersion(table string, version *int64) question {
+	return question{"SELECT version, dirty FROM " + ownSchema + "." + table + " LIMIT 1", nil, func(row pgx.Row) error {
+		var dirty bool
+		err := row.Scan(version, &dirty)
+		switch {
+		case errors.Is(err, pgx.ErrNoRows):
+			*version = nilVersion
+			return nil
+		case err == nil && dirty:
+			return errUnclean
+		}
+		return err
+	}}
 }
 
 func unreadable(set migrationSet, err error) error {

@@ -67,7 +67,7 @@ func (w *work) openMigrator(ctx context.Context, owner string) (*sql.DB, *lifeli
 	l := &lifeline{ctx: ctx, dial: cfg.DialFunc}
 	cfg.DialFunc = l.dialContext
 	l.stop = context.AfterFunc(ctx, l.shut)
-	db := stdlib.OpenDB(*cfg, stdlib.OptionAfterConnect(noticeLostClients))
+	db := stdlib.OpenDB(*cfg)
 	db.SetMaxOpenConns(1)
 	return db, l
 }

@@ -77,7 +77,8 @@ func (s *Servers) inTenant(ctx context.Context, server tenancy.DBServer, slug te
 	if err != nil {
 		return err
 	}
-	w := &work{Servers: s, server: server, slug: slug, place: placeOf(slug), pool: pool}
+	// The job's invitation comes next.
+	w := &work{Servers: s, server: server, slug: slug, place: placeOf(slug), pool: pool, keeps: tenancy.HasFence(ctx)}
 	return w.insideAsOwner(ctx, func(conn *pgx.Conn, _ string) error { return f(conn) })
 }
 
@@ -96,6 +97,6 @@ func (s *Servers) Used(ctx context.Context, server tenancy.DBServer, slug tenanc
 			    OR EXISTS (SELECT FROM identity.invitations WHERE accepted_at IS NOT NULL)`).Scan(&used)
 	}
 	// As the admin: the roles may be among what is missing.
-	err := s.withSlug(ctx, server, slug, func(ctx context.Context, w *work) error { return w.inside(ctx, look) })
+	err := s.withSlug(ctx, server, slug, func(ctx context.Context, w *work, _ facts) error { return w.inside(ctx, look) })
 	return used, failed(ctx, err, "cannot look into "+slug.DatabaseName()+on(server))
 }

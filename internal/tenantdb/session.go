@@ -19,25 +19,33 @@ type room struct {
 	database string
 }
 
+// session is one in a tenant's database.
+type session struct {
+	conn *pgx.Conn
+	// owner is the role that it acts as, who owns what is in the database; "" while it
+	// acts as the admin.
+	owner string
+}
+
 // keptSession is a session that no call uses just now.
 type keptSession struct {
-	// begun is closed when conn is there, or nil because it could not be had.
-	begun chan struct{}
-	conn  *pgx.Conn
-	end   *time.Timer
+	// begun is closed when the session is there, or nil because it could not be had.
+	begun   chan struct{}
+	session *session
+	end     *time.Timer
 }
 
 func (w *work) room() room { return room{w.server.ID, w.database} }
 
 // keep leaves a session for the next call that enters the database.
-func (w *work) keep(conn *pgx.Conn) {
+func (w *work) keep(s *session) {
 	k := w.newKept()
-	k.conn = conn
+	k.session = s
 	close(k.begun)
 }
 
-// enterAhead begins a session for the job's next phase, which need not wait for what
-// is recorded of this one.
+// enterAhead begins a session as owner for the job's next phase, which need not wait
+// for what is recorded of this one.
 func (w *work) enterAhead(ctx context.Context) {
 	k := w.newKept()
 	ahead := *w // its caller goes on, and gives the connection back
@@ -45,7 +53,15 @@ func (w *work) enterAhead(ctx context.Context) {
 		defer close(k.begun)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 		defer cancel()
-		k.conn, _ = ahead.connect(ctx) // the next call will see why
+		s, err := ahead.connect(ctx)
+		if err != nil {
+			return // the next call will see why
+		}
+		if err := ahead.becomeOwner(ctx, s); err != nil {
+			leave(s.conn)
+			return
+		}
+		k.session = s
 	})
 }
 
@@ -71,21 +87,14 @@ func (w *work) newKept() *keptSession {
 	return k
 }
 
-// takeKept returns the session that was kept, as the admin's, or nil.
-func (w *work) takeKept(ctx context.Context) *pgx.Conn {
+// takeKept returns the session that was kept, or nil. Somebody may have ended it.
+func (w *work) takeKept() *session {
 	k := w.removeKept()
 	if k == nil {
 		return nil
 	}
 	<-k.begun
-	if k.conn == nil {
-		return nil
-	}
-	if _, err := k.conn.Exec(ctx, "RESET ROLE"); err != nil {
-		leave(k.conn) // somebody ended it meanwhile
-		return nil
-	}
-	return k.conn
+	return k.session
 }
 
 // leaveKept ends the session that was kept, if any.
@@ -114,10 +123,10 @@ func (w *work) keptPID() int32 {
 	if k == nil {
 		return 0
 	}
-	if <-k.begun; k.conn == nil {
+	if <-k.begun; k.session == nil {
 		return 0
 	}
-	return int32(k.conn.PgConn().PID())
+	return int32(k.session.conn.PgConn().PID())
 }
 
 // leaveAll ends every session that was kept.
@@ -133,8 +142,8 @@ func (s *Servers) leaveAll() {
 }
 
 func (k *keptSession) leave() {
-	if <-k.begun; k.conn != nil {
-		leave(k.conn)
+	if <-k.begun; k.session != nil {
+		leave(k.session.conn)
 	}
 }
 

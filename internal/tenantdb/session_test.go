@@ -2,6 +2,7 @@ package tenantdb_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 
 	"github.com/tenantry/tenantry/internal/tenancy"
@@ -38,6 +39,9 @@ func TestAJobEntersItsDatabaseOnce(t *testing.T) {
 			}
 			if err := b.SeedAdmin(ctx, b.server, b.slug, "admin@acme.example", "Admin"); err != nil {
 				t.Fatal(err)
+			}
+			if third := b.sessions(t); !slices.Equal(first, third) {
+				t.Errorf("sessions %v and at last %v, want one and the same", first, third)
 			}
 			eventually(t, "the end of the session", func() bool { return len(b.sessions(t)) == 0 })
 			if owner := values[string](t, b.superURL(), "SELECT tableowner::text FROM pg_tables WHERE tablename = 'users'"); owner[0] != b.objectsOwner(t) {
@@ -84,7 +88,7 @@ func TestGrantsAreCompletedAfterACrash(t *testing.T) {
 	lacks := func() bool {
 		return !values[bool](t, b.appURL, "SELECT has_table_privilege($1, 'INSERT')", table)[0]
 	}
-	sql(t, b.superURL(), "REVOKE ALL ON "+table+" FROM "+b.slug.AppRole())
+	sql(t, b.superURL(), "REVOKE ALL ON "+table+" FROM tenantry_app, "+b.slug.AppRole())
 	// What says that they are complete is believed; what says that they are not, too.
 	b.migrate(t)
 	if !lacks() {

@@ -19,8 +19,8 @@ func (s *Servers) Inspect(ctx context.Context, server tenancy.DBServer, slug ten
 		return tenancy.DatabaseState{}, err
 	}
 	defer conn.Release()
-	f, err := look(ctx, conn.Conn(), slug)
-	if err != nil {
+	var f facts
+	if err := ask(ctx, conn.Conn(), f.look(slug)); err != nil {
 		return tenancy.DatabaseState{}, failed(ctx, err, "cannot look at "+slug.DatabaseName()+on(server))
 	}
 	state := tenancy.DatabaseState{Database: f.database.exists, DatabaseOwner: f.database.owner, Ready: f.ready}
@@ -65,16 +65,17 @@ type facts struct {
 
 func (f facts) roles() []thing { return []thing{f.ownerRole, f.appRole} }
 
-// look reads the catalog. A database without a comment is proven by its owner
-// role, if that is: the server died between CREATE DATABASE and COMMENT.
-func look(ctx context.Context, conn *pgx.Conn, slug tenancy.Slug) (facts, error) {
-	f := facts{
+// look is the question to the catalog that f is the answer to. A database without a
+// comment is proven by its owner role, if that is: the server died between CREATE
+// DATABASE and COMMENT.
+func (f *facts) look(slug tenancy.Slug) question {
+	*f = facts{
 		database:  thing{kind: "database", name: slug.DatabaseName()},
 		ownerRole: thing{kind: "role", name: slug.OwnerRole()},
 		appRole:   thing{kind: "role", name: slug.AppRole()},
 	}
-	var databaseComment, ownerComment, appComment string
-	err := conn.QueryRow(ctx, `
+	return question{
+		`
 		SELECT d.oid IS NOT NULL, coalesce(shobj_description(d.oid, 'pg_database'), ''),
 		       coalesce(d.datconnlimit = -2, false), coalesce(d.datdba = o.oid, false),
 		       coalesce(d.datallowconn AND d.datconnlimit <> -2 AND has_database_privilege(a.oid, d.oid, 'CONNECT'), false),
@@ -85,11 +86,18 @@ func look(ctx context.Context, conn *pgx.Conn, slug tenancy.Slug) (facts, error)
 		LEFT JOIN pg_database d ON d.datname = $1
 		LEFT JOIN pg_roles o ON o.rolname = $2
 		LEFT JOIN pg_roles a ON a.rolname = $3`,
-		f.database.name, f.ownerRole.name, f.appRole.name).Scan(
+		[]any{f.database.name, f.ownerRole.name, f.appRole.name},
+		f.scan,
+	}
+}
+
+func (f *facts) scan(row pgx.Row) error {
+	var databaseComment, ownerComment, appComment string
+	err := row.Scan(
 		&f.database.exists, &databaseComment, &f.invalid, &f.ownedByRole, &f.ready,
 		&f.ownerRole.exists, &ownerComment, &f.appRole.exists, &appComment, &f.version)
 	if err != nil {
-		return facts{}, err
+		return err
 	}
 	f.ownerRole.owner, _ = tenancy.ParseOwnership(ownerComment)
 	f.appRole.owner, _ = tenancy.ParseOwnership(appComment)
@@ -97,7 +105,7 @@ func look(ctx context.Context, conn *pgx.Conn, slug tenancy.Slug) (facts, error)
 	if databaseComment == "" && f.ownedByRole {
 		f.database.owner = f.ownerRole.owner
 	}
-	return f, nil
+	return nil
 }
 
 // foreign returns CodePartialState if anything exists that owner's job did not

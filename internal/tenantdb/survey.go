@@ -80,15 +80,11 @@ func scanSurveyed(row pgx.CollectableRow) (tenancy.SurveyedDatabase, error) {
 // ShutPublic takes from the server's other roles what they may do in a database
 // of owner's tenant.
 func (s *Servers) ShutPublic(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership) error {
-	return s.withSlug(ctx, server, slug, func(ctx context.Context, w *work) error {
-		f, err := look(ctx, w.conn, slug)
-		if err != nil {
-			return failed(ctx, err, "cannot look at "+slug.DatabaseName()+on(server))
-		}
+	return s.withSlug(ctx, server, slug, func(ctx context.Context, w *work, f facts) error {
 		if !f.database.provenBy(owner) {
 			return partialState(server, []string{f.database.String()})
 		}
-		_, err = w.conn.Exec(ctx, "REVOKE ALL ON DATABASE "+quote(f.database.name)+" FROM PUBLIC")
+		_, err := w.conn.Exec(ctx, "REVOKE ALL ON DATABASE "+quote(f.database.name)+" FROM PUBLIC")
 		return failed(ctx, err, "cannot shut database "+f.database.name+on(server))
 	})
 }

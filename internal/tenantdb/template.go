@@ -30,13 +30,17 @@ const (
 	// objectsOwner owns what is in them and in their copies, and no database. It
 	// cannot log in, and no role of a tenant is a member of it.
 	objectsOwner = "tenantry_owner"
+	// applications has the rights on those objects that a tenant's application has, and
+	// each of these is a member of it. It cannot log in, and has no right on a database
+	// or a schema: its members get into their own, and nowhere else.
+	applications = "tenantry_app"
 
 	templateRoleMark = "tenantry templates"
 	unfinishedMark   = "tenantry template, unfinished"
 	readyMark        = "tenantry template, last used "
 
 	// templateLayout is part of the digest; it changes with what prepare makes.
-	templateLayout = "2"
+	templateLayout = "3"
 	// templateLock is held, on the connection that creates and drops, by whoever
 	// changes anything about a server's templates.
 	templateLock = "tenantry templates"
@@ -59,7 +63,7 @@ const (
 // templateWork returns w's hold of the server, aimed at a template.
 func (w *work) templateWork(name string) *work {
 	t := *w
-	t.place, t.keeps = place{database: name, owner: objectsOwner}, false
+	t.place, t.keeps = place{database: name, owner: objectsOwner, app: applications}, false
 	return &t
 }
 
@@ -104,7 +108,7 @@ type templateState struct {
 	ready bool
 	// foreign: something that is not ours has one of the names.
 	foreign bool
-	// roles: both roles are there and the admin acts for them.
+	// roles: all of them are there, and the admin acts for them and can let others in.
 	roles bool
 	// unused is how long ago it was last used.
 	unused  time.Duration
@@ -117,18 +121,17 @@ func (w *work) lookAtTemplate(ctx context.Context, name string) (templateState, 
 	var comment string
 	var owned, invalid, open, foreignRole bool
 	var now time.Time
+	roles := []string{templateKeeper, objectsOwner, applications}
 	err := w.conn.QueryRow(ctx, `
-		SELECT d.oid IS NOT NULL, coalesce(shobj_description(d.oid, 'pg_database'), ''), coalesce(d.datdba = k.oid, false),
+		SELECT d.oid IS NOT NULL, coalesce(shobj_description(d.oid, 'pg_database'), ''), coalesce(d.datdba = to_regrole($2), false),
 		       coalesce(d.datconnlimit = -2, false), coalesce(d.datallowconn, false),
-		       coalesce(shobj_description(k.oid, 'pg_authid') <> $4, k.oid IS NOT NULL)
-		         OR coalesce(shobj_description(o.oid, 'pg_authid') <> $4, o.oid IS NOT NULL),
-		       coalesce(pg_has_role(current_user, k.oid, 'USAGE') AND pg_has_role(current_user, o.oid, 'USAGE'), false),
+		       EXISTS (SELECT FROM pg_roles WHERE rolname = ANY($3) AND shobj_description(oid, 'pg_authid') IS DISTINCT FROM $4),
+		       (SELECT count(*) FROM pg_roles WHERE rolname = ANY($3) AND pg_has_role(current_user, oid, 'USAGE')
+		         AND (rolname <> $5 OR pg_has_role(current_user, oid, 'MEMBER WITH ADMIN OPTION'))) = cardinality($3),
 		       now(), current_setting('server_version_num')::int, NOT current_setting('fsync')::bool
 		FROM (VALUES (1)) AS one
-		LEFT JOIN pg_database d ON d.datname = $1
-		LEFT JOIN pg_roles k ON k.rolname = $2
-		LEFT JOIN pg_roles o ON o.rolname = $3`,
-		name, templateKeeper, objectsOwner, templateRoleMark).Scan(
+		LEFT JOIN pg_database d ON d.datname = $1`,
+		name, templateKeeper, roles, templateRoleMark, applications).Scan(
 		&t.exists, &comment, &owned, &invalid, &open, &foreignRole, &t.roles, &now, &t.version, &t.unsafe)
 	if err != nil {
 		return t, failed(ctx, err, "cannot look at template "+name+on(w.server))

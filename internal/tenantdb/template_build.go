@@ -95,18 +95,22 @@ func strategy(t templateState, bulk bool) string {
 	return " STRATEGY wal_log"
 }
 
-// ensureTemplateRoles makes both roles, with their marks, and lets an admin that is
-// no superuser act for them.
+// ensureTemplateRoles makes the roles, with their marks, and lets an admin that is no
+// superuser act for them, and make others members of applications.
 func (w *work) ensureTemplateRoles(ctx context.Context) error {
 	var sql []string
-	for _, role := range []string{templateKeeper, objectsOwner} {
+	for _, r := range []struct{ role, as, with string }{
+		{templateKeeper, "USAGE", ""},
+		{objectsOwner, "USAGE", ""},
+		{applications, "MEMBER WITH ADMIN OPTION", " WITH ADMIN OPTION"},
+	} {
 		sql = append(sql, `DO $$ BEGIN
-			IF to_regrole('`+role+`') IS NULL THEN
-				CREATE ROLE `+role+` NOLOGIN;
-				COMMENT ON ROLE `+role+` IS '`+templateRoleMark+`';
+			IF to_regrole('`+r.role+`') IS NULL THEN
+				CREATE ROLE `+r.role+` NOLOGIN;
+				COMMENT ON ROLE `+r.role+` IS '`+templateRoleMark+`';
 			END IF;
-			IF NOT pg_has_role(current_user, '`+role+`', 'USAGE') THEN
-				GRANT `+role+` TO CURRENT_USER;
+			IF NOT pg_has_role(current_user, '`+r.role+`', '`+r.as+`') THEN
+				GRANT `+r.role+` TO CURRENT_USER`+r.with+`;
 			END IF; END $$`)
 	}
 	_, err := execAll(ctx, w.conn, sql...)

@@ -85,18 +85,19 @@ func (b *bundle) dump(t *testing.T) []string {
 		UNION ALL SELECT concat_ws(' ', 'database', pg_get_userbyid(datdba), datacl::text, datallowconn, datconnlimit, datistemplate, pg_encoding_to_char(encoding), datcollate, datctype,
 			shobj_description(oid, 'pg_database')) FROM pg_database WHERE datname = current_database()
 		UNION ALL SELECT concat_ws(' ', 'setting', setrole, setconfig::text) FROM pg_db_role_setting JOIN pg_database d ON d.oid = setdatabase WHERE datname = current_database()
-		UNION ALL SELECT concat_ws(' ', 'depends', r.rolname, d.classid::regclass, d.deptype::text, count(*))
-			FROM pg_shdepend d JOIN pg_roles r ON r.oid = d.refobjid AND d.refclassid = 'pg_authid'::regclass
-			WHERE d.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) GROUP BY r.rolname, d.classid, d.deptype
+		UNION ALL SELECT concat_ws(' ', 'depends', role, d.classid::regclass, d.deptype::text, count(*))
+			FROM pg_shdepend d JOIN pg_roles r ON r.oid = d.refobjid AND d.refclassid = 'pg_authid'::regclass,
+			     replace(r.rolname, 'tenantry_app', $1) role
+			WHERE d.dbid = (SELECT oid FROM pg_database WHERE datname = current_database()) GROUP BY role, d.classid, d.deptype
 		UNION ALL SELECT concat_ws(' ', 'version', version, dirty) FROM tenantry.schema_migrations
 		UNION ALL SELECT concat_ws(' ', 'version', version, dirty) FROM tenantry.app_schema_migrations
-		UNION ALL SELECT concat_ws(' ', 'trigger', tgname, pg_get_triggerdef(oid)) FROM pg_trigger WHERE NOT tgisinternal
-		ORDER BY 1`)
+		UNION ALL SELECT concat_ws(' ', 'trigger', tgname, pg_get_triggerdef(oid)) FROM pg_trigger WHERE NOT tgisinternal`, b.slug.AppRole())
 	for i, line := range lines {
 		line = strings.NewReplacer(
 			b.slug.DatabaseName(), "TENANT", b.owner.String(), "MARK",
-			// A copy's objects belong to the server's role, which may make more of them.
-			"tenantry_owner=CT/"+b.slug.OwnerRole(), "", "tenantry_owner", "TENANT_owner",
+			// A copy's objects belong to the server's role, which may make more of them, and
+			// its application has its rights on them as another.
+			"tenantry_owner=CT/"+b.slug.OwnerRole(), "", "tenantry_owner", "TENANT_owner", "tenantry_app", "TENANT_app",
 		).Replace(line)
 		// The order of rights means nothing, and is that in which they were given.
 		lines[i] = list.ReplaceAllStringFunc(line, func(s string) string {
@@ -105,6 +106,7 @@ func (b *bundle) dump(t *testing.T) []string {
 			return "{" + strings.Join(items, ",") + "}"
 		})
 	}
+	slices.Sort(lines)
 	return lines
 }
 
@@ -188,23 +190,36 @@ func TestNothingLeadsToAnotherTenant(t *testing.T) {
 			for _, x := range []*bundle{a, b} {
 				x.migrate(t)
 			}
-			// No tenant's role is a member of anything, and besides them only the objects'
-			// owner has something in a copy.
+			// No tenant's role is a member of anything but what has the applications' rights
+			// on objects, and besides them only that and the objects' owner have something in
+			// a copy.
 			for _, x := range []*bundle{a, b} {
 				if got := values[string](t, x.pg.URL(), `
 					SELECT format('%s is a member of %s', m.rolname, r.rolname) FROM pg_auth_members x
 					JOIN pg_roles m ON m.oid = x.member JOIN pg_roles r ON r.oid = x.roleid WHERE m.rolname = ANY($1)`,
-					[]string{x.slug.AppRole(), x.slug.OwnerRole()}); len(got) != 0 {
+					[]string{x.slug.AppRole(), x.slug.OwnerRole()}); !slices.Equal(got, []string{x.slug.AppRole() + " is a member of tenantry_app"}) {
 					t.Errorf("%q", got)
 				}
 				if got := values[string](t, x.pg.URL(), `
 					SELECT DISTINCT r.rolname::text FROM pg_shdepend d JOIN pg_roles r ON r.oid = d.refobjid JOIN pg_database o ON o.oid = d.dbid
 					WHERE d.refclassid = 'pg_authid'::regclass AND o.datname = $1 AND r.rolname <> ALL($2)`,
-					x.slug.DatabaseName(), []string{x.slug.AppRole(), x.slug.OwnerRole(), "tenantry_owner"}); len(got) != 0 {
+					x.slug.DatabaseName(), []string{x.slug.AppRole(), x.slug.OwnerRole(), "tenantry_owner", "tenantry_app"}); len(got) != 0 {
 					t.Errorf("%q have something in %s", got, x.slug.DatabaseName())
+				}
+				if got := values[string](t, x.superURL(), `
+					SELECT nspname::text FROM pg_namespace WHERE has_schema_privilege('tenantry_app', oid, 'USAGE') AND nspname NOT IN ('pg_catalog', 'information_schema')
+					UNION ALL SELECT datname::text FROM pg_database, aclexplode(datacl) WHERE grantee = 'tenantry_app'::regrole`); len(got) != 0 {
+					t.Errorf("all applications get into %q", got)
 				}
 			}
 			wantRefused(t, a.appIn(b.slug.DatabaseName()), "SELECT 1")
+			// Who is let into another's database by mistake finds its schemas shut.
+			sql(t, b.superURL(), "GRANT CONNECT ON DATABASE "+b.slug.DatabaseName()+" TO "+a.slug.AppRole())
+			sql(t, a.appIn(b.slug.DatabaseName()), "SELECT 1")
+			for _, statement := range []string{"SELECT FROM identity.users", "SET ROLE tenantry_app; SELECT FROM public.thing", "INSERT INTO public.thing (name) VALUES ('x')", "SELECT version FROM tenantry.schema_migrations"} {
+				wantRefused(t, a.appIn(b.slug.DatabaseName()), statement)
+			}
+			sql(t, b.appURL, "SELECT FROM identity.users")
 			for _, who := range []string{a.appIn(template), a.pg.DatabaseURL(template)} {
 				pg, ok := errors.AsType[*pgconn.PgError](trySQL(t, who, "SELECT 1"))
 				if !ok || pg.Code != "55000" {
@@ -217,7 +232,7 @@ func TestNothingLeadsToAnotherTenant(t *testing.T) {
 				FROM pg_database WHERE datname = $1`, template); got[0] != "tenantry_templates f f tenantry_templates,tenantry_templates,tenantry_templates" {
 				t.Errorf("the template: %q", got)
 			}
-			if got := values[bool](t, a.pg.URL(), "SELECT rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb FROM pg_roles WHERE rolname IN ('tenantry_templates', 'tenantry_owner')"); len(got) != 2 || got[0] || got[1] {
+			if got := values[bool](t, a.pg.URL(), "SELECT rolcanlogin OR rolsuper OR rolcreaterole OR rolcreatedb FROM pg_roles WHERE rolname IN ('tenantry_templates', 'tenantry_owner', 'tenantry_app')"); len(got) != 3 || slices.Contains(got, true) {
 				t.Errorf("the templates' roles may log in or more: %v", got)
 			}
 			// The objects' owner is nobody's to become but the admin's.

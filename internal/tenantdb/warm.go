@@ -56,8 +56,8 @@ func (s *Servers) LatelyTemplate() string {
 // is not ours.
 func (s *Servers) Warm(ctx context.Context, d tenancy.WarmDatabase) error {
 	password := NewPassword()
-	return s.withWarm(ctx, d.Server, d.ID, func(ctx context.Context, w *work) error {
-		made, err := w.warm(ctx, d.Template, password)
+	return s.withWarm(ctx, d.Server, d.ID, func(ctx context.Context, w *work, f warmFacts) error {
+		made, err := w.warm(ctx, f, d.Template, password)
 		if err == nil && made {
 			s.mu.Lock()
 			defer s.mu.Unlock()
@@ -95,18 +95,15 @@ func (s *Servers) forgetWarmPassword(id tenancy.WarmDatabaseID) {
 // CodePartialState, and nothing is dropped.
 func (s *Servers) DropWarm(ctx context.Context, server tenancy.DBServer, id tenancy.WarmDatabaseID) error {
 	s.forgetWarmPassword(id)
-	return s.withWarm(ctx, server, id, func(ctx context.Context, w *work) error {
-		f, err := w.lookAtWarm(ctx, w.place)
-		if err != nil {
-			return err
-		}
+	return s.withWarm(ctx, server, id, func(ctx context.Context, w *work, f warmFacts) error {
 		return w.dropWarm(ctx, f)
 	})
 }
 
 // withWarm calls f while it holds the lock on a prepared database's name, on the
-// connection that creates and drops, as withSlug does for a tenant's.
-func (s *Servers) withWarm(ctx context.Context, server tenancy.DBServer, id tenancy.WarmDatabaseID, f func(context.Context, *work) error) error {
+// connection that creates and drops, with what there is of it, as withSlug does for a
+// tenant's.
+func (s *Servers) withWarm(ctx context.Context, server tenancy.DBServer, id tenancy.WarmDatabaseID, f func(context.Context, *work, warmFacts) error) error {
 	pooled, pool, err := s.acquire(ctx, server)
 	if err != nil {
 		return err
@@ -114,14 +111,15 @@ func (s *Servers) withWarm(ctx context.Context, server tenancy.DBServer, id tena
 	defer pooled.Release()
 	w := &work{Servers: s, server: server, place: warmPlace(id), pool: pool, conn: pooled.Conn()}
 	name := "tenantry " + w.database
-	if err := w.lock(ctx, name); err != nil {
+	var found warmFacts
+	if err := w.lock(ctx, name, found.look(w.place)); err != nil {
 		return failed(ctx, err, "cannot lock "+w.database+on(server))
 	}
 	defer w.unlock(ctx, name)
 	if err := tenancy.CheckFence(ctx); err != nil {
 		return err
 	}
-	return f(ctx, w)
+	return f(ctx, w, found)
 }
 
 func warmPlace(id tenancy.WarmDatabaseID) place {
@@ -129,10 +127,9 @@ func warmPlace(id tenancy.WarmDatabaseID) place {
 }
 
 // warm reports whether it made anything: what was there keeps its password.
-func (w *work) warm(ctx context.Context, template, password string) (made bool, err error) {
-	f, err := w.lookAtWarm(ctx, w.place)
-	if err != nil || f.finished() == template {
-		return false, err
+func (w *work) warm(ctx context.Context, f warmFacts, template, password string) (made bool, err error) {
+	if f.finished() == template {
+		return false, nil
 	}
 	verifier, err := scramVerifier(password)
 	if err != nil {
@@ -194,7 +191,6 @@ func (w *work) openWarm(ctx context.Context) error {
 	_, err := execAll(ctx, w.conn,
 		"COMMENT ON DATABASE "+name+" IS '"+warmUnfinished+"'",
 		"REVOKE ALL ON DATABASE "+name+" FROM PUBLIC",
-		"GRANT CONNECT ON DATABASE "+name+" TO "+quote(w.app),
 		"ALTER DATABASE "+name+" ALLOW_CONNECTIONS true")
 	return err
 }

@@ -52,15 +52,15 @@ func (f warmFacts) foreign() (names []string) {
 	return names
 }
 
-// lookAtWarm reads the catalog. A database without a COMMENT is as its owner role
-// says: the server died between CREATE DATABASE and COMMENT.
-func (w *work) lookAtWarm(ctx context.Context, p place) (warmFacts, error) {
-	f := warmFacts{
+// look is the question to the catalog that f is the answer to. A database without a
+// COMMENT is as its owner role says: the server died between CREATE DATABASE and
+// COMMENT.
+func (f *warmFacts) look(p place) question {
+	*f = warmFacts{
 		database: warmThing{kind: "database", name: p.database},
 		owner:    warmThing{kind: "role", name: p.owner}, app: warmThing{kind: "role", name: p.app},
 	}
-	var owned bool
-	err := w.conn.QueryRow(ctx, `
+	return question{`
 		SELECT d.oid IS NOT NULL, coalesce(shobj_description(d.oid, 'pg_database'), ''), coalesce(d.datdba = o.oid, false),
 		       coalesce(d.datconnlimit = -2, false), coalesce(d.datallowconn, false),
 		       EXISTS (SELECT FROM pg_stat_activity s WHERE s.datid = d.oid AND s.usesysid IS NOT NULL),
@@ -70,7 +70,12 @@ func (w *work) lookAtWarm(ctx context.Context, p place) (warmFacts, error) {
 		FROM (VALUES (1)) AS one
 		LEFT JOIN pg_database d ON d.datname = $1
 		LEFT JOIN pg_roles o ON o.rolname = $2
-		LEFT JOIN pg_roles a ON a.rolname = $3`, p.database, p.owner, p.app).Scan(
+		LEFT JOIN pg_roles a ON a.rolname = $3`, []any{p.database, p.owner, p.app}, f.scan}
+}
+
+func (f *warmFacts) scan(row pgx.Row) error {
+	var owned bool
+	err := row.Scan(
 		&f.database.exists, &f.database.mark, &owned, &f.invalid, &f.open, &f.occupied,
 		&f.owner.exists, &f.owner.mark, &f.app.exists, &f.app.mark, &f.version)
 	if f.database.mark == "" && owned {
@@ -79,7 +84,7 @@ func (w *work) lookAtWarm(ctx context.Context, p place) (warmFacts, error) {
 			f.database.mark = warmUnfinished
 		}
 	}
-	return f, failed(ctx, err, "cannot look at "+p.database+on(w.server))
+	return err
 }
 
 // SurveyWarm lists what there is of ours on a server under the names of prepared
@@ -105,9 +110,9 @@ func (s *Servers) SurveyWarm(ctx context.Context, server tenancy.DBServer) ([]te
 		if !ok {
 			continue
 		}
-		f, err := w.lookAtWarm(ctx, warmPlace(id))
-		if err != nil {
-			return nil, err
+		var f warmFacts
+		if err := ask(ctx, w.conn, f.look(warmPlace(id))); err != nil {
+			return nil, failed(ctx, err, "cannot look at "+name+on(server))
 		}
 		if f.database.ours() || f.owner.ours() || f.app.ours() {
 			found = append(found, tenancy.SurveyedWarmDatabase{ID: id, Database: f.database.exists, Template: f.finished()})

@@ -12,16 +12,12 @@ import (
 // application's role its password unless it has it already, marks all three as
 // owner's and opens the door, in one transaction: whoever looks after a crash finds
 // nothing of it done, or all. The caller holds the slug and saw nothing of its
-// names.
+// names; f is what there is of the prepared one's.
 //
 // The prepared database may be gone, unfinished, of other migrations, or have somebody
 // in it. Then origin is empty, and the caller copies a template.
-func (w *work) take(ctx context.Context, id tenancy.WarmDatabaseID, owner tenancy.Ownership, password string) (origin tenancy.DatabaseOrigin, err error) {
+func (w *work) take(ctx context.Context, id tenancy.WarmDatabaseID, f warmFacts, owner tenancy.Ownership, password string) (origin tenancy.DatabaseOrigin, err error) {
 	from := warmPlace(id)
-	f, err := w.lookAtWarm(ctx, from)
-	if err != nil {
-		return origin, err
-	}
 	template := f.finished()
 	refused := func(why string, err error) (tenancy.DatabaseOrigin, error) {
 		w.cfg.Log.Warn("cannot take a prepared database; copying a template",
