@@ -33,28 +33,33 @@ func (CheckState) Name() tenancy.PhaseName { return tenancy.PhaseStateChecked }
 // not, if some do; and with CodeAdminConnUnresolved if the server's admin
 // connection cannot be had. What this very job made does not count.
 func (p CheckState) Do(ctx context.Context, run *pipeline.Run) error {
-	slug, job := run.Job.Slug, run.Job.ID
-	tenant, home, registered, err := p.Registry.RegisteredTenant(ctx, slug)
-	if err != nil {
-		return fmt.Errorf("cannot look up tenant %s: %w", slug, err)
-	}
-	if !registered || tenant.JobID == job {
-		registered, home = false, *run.Job.Server
-	}
-	// The vault, the home and the other servers do not wait for each other.
+	slug, job, home := run.Job.Slug, run.Job.ID, *run.Job.Server
+	// Master, the vault, the home and the other servers do not wait for each other.
+	var tenant tenancy.Tenant
+	var tenantHome tenancy.DBServer
+	var registered bool
 	var secret tenancy.SecretState
 	var database tenancy.DatabaseState
 	var others elsewhere
-	var atHome, inVault, atOthers error
-	questions := []func(){
+	var inMaster, atHome, inVault, atOthers error
+	together([]func(){
+		func() { tenant, tenantHome, registered, inMaster = p.Registry.RegisteredTenant(ctx, slug) },
 		func() { database, atHome = p.askHome(ctx, slug, home) },
 		func() { secret, inVault = p.Secrets.Inspect(ctx, slug.SecretName()) },
+		func() { others, atOthers = p.askOtherServers(ctx, slug, home) },
+	})
+	registered = registered && tenant.JobID != job
+	if registered {
+		// Its row says where to look, and nowhere else matters.
+		others, atOthers = elsewhere{}, nil
+		if tenantHome.ID != home.ID {
+			home = tenantHome
+			database, atHome = p.askHome(ctx, slug, home)
+		}
 	}
-	if !registered {
-		questions = append(questions, func() { others, atOthers = p.askOtherServers(ctx, slug, home) })
-	}
-	together(questions)
 	switch {
+	case inMaster != nil:
+		return fmt.Errorf("cannot look up tenant %s: %w", slug, inMaster)
 	case atHome != nil:
 		return atHome
 	case inVault != nil:

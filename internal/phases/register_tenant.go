@@ -19,7 +19,7 @@ func (RegisterTenant) Name() tenancy.PhaseName { return tenancy.PhaseMasterRegis
 // Do fails with CodePartialState if another tenant's row appeared.
 func (p RegisterTenant) Do(ctx context.Context, run *pipeline.Run) error {
 	version, _ := run.DetailOf(tenancy.PhaseMigrationsApplied)["schemaVersion"].(string)
-	if err := p.Registry.RegisterTenant(ctx, run.Lease, version); err != nil {
+	if err := p.Registry.RegisterTenant(ctx, run.Lease, run.Job.Slug, version); err != nil {
 		return fmt.Errorf("cannot register tenant %s: %w", run.Job.Slug, err)
 	}
 	run.Detail = map[string]any{"tenantId": run.Job.TenantID}

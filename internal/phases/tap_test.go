@@ -75,8 +75,8 @@ func (r tappedRegistry) FreePlacement(ctx context.Context, lease tenancy.Lease) 
 	return throughErr(r.tap, "FreePlacement", func() error { return r.Registry.FreePlacement(ctx, lease) })
 }
 
-func (r tappedRegistry) RegisterTenant(ctx context.Context, lease tenancy.Lease, version string) error {
-	return throughErr(r.tap, "RegisterTenant", func() error { return r.Registry.RegisterTenant(ctx, lease, version) })
+func (r tappedRegistry) RegisterTenant(ctx context.Context, lease tenancy.Lease, slug tenancy.Slug, version string) error {
+	return throughErr(r.tap, "RegisterTenant", func() error { return r.Registry.RegisterTenant(ctx, lease, slug, version) })
 }
 
 func (r tappedRegistry) UnregisterTenant(ctx context.Context, lease tenancy.Lease) error {

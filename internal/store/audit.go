@@ -11,15 +11,9 @@ import (
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
-// execer is a pool or a transaction.
-type execer interface {
-	QueryRow(ctx context.Context, sql string, args ...any) pgx.Row
-	Query(ctx context.Context, sql string, args ...any) (pgx.Rows, error)
-}
-
-// appendAudit writes an audit row in the transaction of the change it records.
+// appendAudit queues an audit row in the transaction of the change it records.
 // It is the last write of a transaction: until commit, others that append wait.
-func appendAudit(ctx context.Context, tx execer, e tenancy.AuditEvent) error {
+func appendAudit(tx *transaction, e tenancy.AuditEvent) error {
 	details, err := json.Marshal(e.Details)
 	if err != nil {
 		return err
@@ -27,18 +21,17 @@ func appendAudit(ctx context.Context, tx execer, e tenancy.AuditEvent) error {
 	if e.Details == nil {
 		details = []byte("{}")
 	}
-	var id int64
-	return tx.QueryRow(ctx, `
+	tx.Queue(`
 		INSERT INTO identity.tenant_audit (event_type, tenant_id, slug, platform_user_id, actor, job_id, details)
-		VALUES ($1, $2, $3, $4, $5, $6, $7) RETURNING audit_id`,
-		e.Type, nullable(e.TenantID), e.Slug, nullable(e.Actor.UserID), e.Actor.Name, nullable(e.JobID), details,
-	).Scan(&id)
+		VALUES ($1, $2, $3, $4, $5, $6, $7)`,
+		e.Type, nullable(e.TenantID), e.Slug, nullable(e.Actor.UserID), e.Actor.Name, nullable(e.JobID), details)
+	return nil
 }
 
 // AppendAudit records an event that changes nothing else, such as a refused
 // attempt.
 func (s *Store) AppendAudit(ctx context.Context, e tenancy.AuditEvent) error {
-	return classify(appendAudit(ctx, s.pool, e))
+	return s.inTx(ctx, func(tx *transaction) error { return appendAudit(tx, e) })
 }
 
 // ListAudit returns audit rows, newest first, and the cursor of the next page.
@@ -96,7 +89,7 @@ type AuditFault struct {
 // one that was put in, rows missing at the end. An anchor, if not empty, is a
 // hash noted earlier that must still be in the chain.
 func (s *Store) VerifyAudit(ctx context.Context, anchor string, limit int) (rows int64, head string, faults []AuditFault, err error) {
-	err = s.inTx(ctx, func(tx pgx.Tx) error {
+	err = s.inTx(ctx, func(tx *transaction) error {
 		// One view of rows and head.
 		if _, err := tx.Exec(ctx, `SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY`); err != nil {
 			return err

@@ -8,8 +8,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
@@ -25,7 +23,7 @@ func (s *Store) SubmitBatch(ctx context.Context, n tenancy.NewBatch) (tenancy.Ba
 	}
 	var submitted tenancy.Batch
 	id := tenancy.BatchID(newID())
-	err := s.inTx(ctx, func(tx pgx.Tx) error {
+	err := s.inTx(ctx, func(tx *transaction) error {
 		first, taken, err := insertBatch(ctx, tx, n, id)
 		if err != nil {
 			return err
@@ -48,7 +46,7 @@ func (s *Store) SubmitBatch(ctx context.Context, n tenancy.NewBatch) (tenancy.Ba
 		if submitted, err = batch(ctx, tx, id); err != nil || n.DryRun {
 			return err
 		}
-		return appendAudit(ctx, tx, tenancy.AuditEvent{
+		return appendAudit(tx, tenancy.AuditEvent{
 			Type: tenancy.EventBatchSubmitted, Actor: n.RequestedBy,
 			Details: map[string]any{
 				"batchId": id, "rows": submitted.Counts.Total, "rejected": submitted.Counts.Rejected, "queued": submitted.Counts.Queued,
@@ -69,7 +67,7 @@ func (s *Store) CheckBatch(ctx context.Context, n tenancy.NewBatch) (tenancy.Bat
 		return tenancy.BatchCheck{}, err
 	}
 	var check tenancy.BatchCheck
-	err := s.inTx(ctx, func(tx pgx.Tx) error {
+	err := s.inTx(ctx, func(tx *transaction) error {
 		rows, jobs, err := judgeRows(ctx, tx, n)
 		if err != nil {
 			return err
@@ -101,7 +99,7 @@ func checkBatchSize(n tenancy.NewBatch) error {
 
 // insertBatch records the batch under its key, or returns the batch that has the
 // key. Of two equal requests at once, the later waits here for the first.
-func insertBatch(ctx context.Context, tx pgx.Tx, n tenancy.NewBatch, id tenancy.BatchID) (first tenancy.BatchID, taken bool, err error) {
+func insertBatch(ctx context.Context, tx *transaction, n tenancy.NewBatch, id tenancy.BatchID) (first tenancy.BatchID, taken bool, err error) {
 	hash, err := batchHash(n)
 	if err != nil {
 		return "", false, err
@@ -142,7 +140,7 @@ func batchHash(n tenancy.NewBatch) ([]byte, error) {
 }
 
 // judgeRows says of each row whether it is to have a job, and which, or why not.
-func judgeRows(ctx context.Context, tx pgx.Tx, n tenancy.NewBatch) ([]tenancy.BatchRow, []newJob, error) {
+func judgeRows(ctx context.Context, tx *transaction, n tenancy.NewBatch) ([]tenancy.BatchRow, []newJob, error) {
 	lookups := make([]lookup, len(n.Rows))
 	for i, r := range n.Rows {
 		if r.Fault == nil {
@@ -184,7 +182,7 @@ func reject(r *tenancy.BatchRow, why *tenancy.Error) {
 	r.Error = &tenancy.PhaseError{Code: why.Code, Message: why.Message}
 }
 
-func insertBatchRows(ctx context.Context, tx pgx.Tx, id tenancy.BatchID, rows []tenancy.BatchRow, refused map[tenancy.JobID]error) error {
+func insertBatchRows(ctx context.Context, tx *transaction, id tenancy.BatchID, rows []tenancy.BatchRow, refused map[tenancy.JobID]error) error {
 	lines, slugs, names := make([]int, len(rows)), make([]string, len(rows)), make([]string, len(rows))
 	jobs, codes, messages := make([]*string, len(rows)), make([]string, len(rows)), make([]string, len(rows))
 	for i, r := range rows {

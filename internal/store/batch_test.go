@@ -419,7 +419,7 @@ func TestABatchsInvitationsGoTheSameWay(t *testing.T) {
 	p.addServer(t, "pg-a", 5)
 	b := p.submitBatch(t, newBatch("acme"))
 	single := p.submit(t, tenancy.NewJob{Slug: "wizard"})
-	for _, id := range []tenancy.JobID{b.Rows[0].JobID, single.ID} {
+	for slug, id := range map[tenancy.Slug]tenancy.JobID{"acme": b.Rows[0].JobID, "wizard": single.ID} {
 		_, lease, err := p.AcquireLease(t.Context(), id, "w", time.Minute)
 		if err != nil {
 			t.Fatal(err)
@@ -427,7 +427,7 @@ func TestABatchsInvitationsGoTheSameWay(t *testing.T) {
 		if _, err := p.ReservePlacement(t.Context(), lease, "", auto); err != nil {
 			t.Fatal(err)
 		}
-		if err := p.RegisterTenant(t.Context(), lease, "1"); err != nil {
+		if err := p.RegisterTenant(t.Context(), lease, slug, "1"); err != nil {
 			t.Fatal(err)
 		}
 		if err := p.CompleteProvision(t.Context(), lease); err != nil {

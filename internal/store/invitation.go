@@ -10,22 +10,20 @@ import (
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
-func queueInvitation(ctx context.Context, tx pgx.Tx, tenantID tenancy.TenantID, jobID tenancy.JobID, actor tenancy.Actor) error {
-	_, err := tx.Exec(ctx, `
+func queueInvitation(tx *transaction, tenantID tenancy.TenantID, jobID tenancy.JobID, actor tenancy.Actor) {
+	tx.Queue(`
 		INSERT INTO identity.invitation (invitation_id, tenant_id, job_id, requested_by, actor)
 		VALUES ($1, $2, $3, $4, $5)`, newID(), tenantID, jobID, nullable(actor.UserID), actor.Name)
-	return err
 }
 
 // ringInvitation leaves a doorbell for the job's invitation in the outbox. That of
 // a job of the bulk goes there too, unless a person asked for it by name: a batch's
 // mails must not keep what somebody waits for from a worker.
-func ringInvitation(ctx context.Context, tx pgx.Tx, jobID tenancy.JobID, asked bool) error {
-	_, err := tx.Exec(ctx, `
+func ringInvitation(tx *transaction, jobID tenancy.JobID, asked bool) {
+	tx.Queue(`
 		INSERT INTO identity.outbox (task_type, queue, task_id, job_id)
 		SELECT $1, CASE WHEN `+isBulk+` AND NOT $5 THEN queue ELSE $2 END, $3, job_id FROM identity.job WHERE job_id = $4`,
 		tenancy.TaskInvitation, tenancy.QueueMail, newID(), jobID, asked)
-	return err
 }
 
 // RequestInvitation queues a fresh invitation for the tenant's first admin. One
@@ -35,7 +33,7 @@ func ringInvitation(ctx context.Context, tx pgx.Tx, jobID tenancy.JobID, asked b
 // CodeConflict if the tenant is not active or read-only.
 func (s *Store) RequestInvitation(ctx context.Context, slug tenancy.Slug, actor tenancy.Actor) (tenancy.Tenant, error) {
 	var t tenancy.Tenant
-	err := s.inTx(ctx, func(tx pgx.Tx) error {
+	err := s.inTx(ctx, func(tx *transaction) error {
 		if _, err := tx.Exec(ctx, `SELECT FROM identity.tenant WHERE slug = $1 FOR NO KEY UPDATE`, slug); err != nil {
 			return err
 		}
@@ -56,14 +54,10 @@ func (s *Store) RequestInvitation(ctx context.Context, slug tenancy.Slug, actor 
 			return err
 		}
 		if tag.RowsAffected() == 0 {
-			if err := queueInvitation(ctx, tx, t.ID, t.JobID, actor); err != nil {
-				return err
-			}
+			queueInvitation(tx, t.ID, t.JobID, actor)
 		}
-		if err := ringInvitation(ctx, tx, t.JobID, true); err != nil {
-			return err
-		}
-		return appendAudit(ctx, tx, tenancy.AuditEvent{
+		ringInvitation(tx, t.JobID, true)
+		return appendAudit(tx, tenancy.AuditEvent{
 			Type: tenancy.EventInvitationRequested, TenantID: t.ID, Slug: string(slug), Actor: actor, JobID: t.JobID,
 		})
 	})
@@ -123,13 +117,13 @@ func (s *Store) InvitationFailed(ctx context.Context, inv tenancy.Invitation, ca
 }
 
 func (s *Store) settleInvitation(ctx context.Context, inv tenancy.Invitation, event tenancy.EventType, details map[string]any, sql string, args ...any) error {
-	return s.inTx(ctx, func(tx pgx.Tx) error {
+	return s.inTx(ctx, func(tx *transaction) error {
 		tag, err := tx.Exec(ctx, sql, args...)
 		// What became of a password reset would tell who has an account.
 		if err != nil || tag.RowsAffected() == 0 || inv.Kind == tenancy.KindPasswordReset {
 			return err
 		}
-		return appendAudit(ctx, tx, tenancy.AuditEvent{
+		return appendAudit(tx, tenancy.AuditEvent{
 			Type: event, TenantID: inv.TenantID, Slug: string(inv.Slug), Actor: inv.Actor, JobID: inv.JobID, Details: details,
 		})
 	})
@@ -147,7 +141,7 @@ func (s *Store) RetryInvitation(ctx context.Context, inv tenancy.Invitation, cau
 // RingStalledInvitations rings again for invitations that have been due for
 // grace, in case Redis lost their task. A needless ring finds nothing to send.
 func (s *Store) RingStalledInvitations(ctx context.Context, grace time.Duration, limit int) (rung int, err error) {
-	err = s.inTx(ctx, func(tx pgx.Tx) error {
+	err = s.inTx(ctx, func(tx *transaction) error {
 		rows, err := tx.Query(ctx, `
 			UPDATE identity.invitation SET run_after = now()
 			WHERE invitation_id IN (
@@ -164,9 +158,7 @@ func (s *Store) RingStalledInvitations(ctx context.Context, grace time.Duration,
 		}
 		rung = len(jobs)
 		for _, id := range jobs {
-			if err := ringInvitation(ctx, tx, tenancy.JobID(id), false); err != nil {
-				return err
-			}
+			ringInvitation(tx, tenancy.JobID(id), false)
 		}
 		return nil
 	})

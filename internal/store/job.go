@@ -87,11 +87,25 @@ func (s *Store) Job(ctx context.Context, id tenancy.JobID) (tenancy.Job, error) 
 	return job(ctx, s.pool, id)
 }
 
+const selectJob = `SELECT ` + jobColumns + ` FROM identity.job j WHERE j.job_id = $1`
+
 func job(ctx context.Context, db execer, id tenancy.JobID) (tenancy.Job, error) {
-	rows, err := db.Query(ctx, `SELECT `+jobColumns+` FROM identity.job j WHERE j.job_id = $1`, id)
+	rows, err := db.Query(ctx, selectJob, id)
 	if err != nil {
 		return tenancy.Job{}, classify(err)
 	}
+	return onlyJob(rows, id)
+}
+
+// queueJob queues the reading of a job.
+func queueJob(tx *transaction, id tenancy.JobID, dest *tenancy.Job) {
+	tx.Queue(selectJob, id).Query(func(rows pgx.Rows) (err error) {
+		*dest, err = onlyJob(rows, id)
+		return err
+	})
+}
+
+func onlyJob(rows pgx.Rows, id tenancy.JobID) (tenancy.Job, error) {
 	j, err := pgx.CollectExactlyOneRow(rows, scanJob)
 	if errors.Is(err, pgx.ErrNoRows) {
 		return j, noSuchJob(id)

@@ -29,7 +29,7 @@ func queueOf(n tenancy.NewJob) string {
 // empty, their doorbells. It leaves out, and returns by its id as
 // CodeJobInProgress, a job whose slug got another one in the meantime: what is
 // inserted at once waits for each other slug by slug, in one order for all.
-func insertJobs(ctx context.Context, tx pgx.Tx, queue string, jobs []newJob) (refused map[tenancy.JobID]error, err error) {
+func insertJobs(ctx context.Context, tx *transaction, queue string, jobs []newJob) (refused map[tenancy.JobID]error, err error) {
 	n := len(jobs)
 	ids, kinds, slugs, tenants := make([]string, n), make([]string, n), make([]string, n), make([]string, n)
 	names, emails, dryRuns, servers := make([]string, n), make([]string, n), make([]bool, n), make([]string, n)
@@ -41,7 +41,7 @@ func insertJobs(ctx context.Context, tx pgx.Tx, queue string, jobs []newJob) (re
 		users[i], actors[i], requests[i] = nullable(j.RequestedBy.UserID), j.RequestedBy.Name, j.RequestID
 		options[i], placed[i] = j.Offboarding, (*string)(j.target.server)
 	}
-	rows, err := tx.Query(ctx, `
+	inserted := tx.Queue(`
 		INSERT INTO identity.job (job_id, kind, status, slug, tenant_id, display_name, admin_email, dry_run,
 		                          requested_server, requested_by, actor, request_id, queue, options, db_server_id)
 		SELECT job_id, kind, 'queued', slug, tenant_id, display_name, admin_email, dry_run,
@@ -54,26 +54,20 @@ func insertJobs(ctx context.Context, tx pgx.Tx, queue string, jobs []newJob) (re
 		ON CONFLICT (slug) WHERE `+unsettled+` DO NOTHING
 		RETURNING job_id`,
 		ids, kinds, slugs, tenants, names, emails, dryRuns, servers, users, actors, requests, options, placed, queue)
-	if err != nil {
+	var recorded []string
+	inserted.Query(collect(&recorded, pgx.RowTo[string]))
+	insertPhases(tx, jobs)
+	if queue != "" {
+		ring(tx, ids...)
+	}
+	if err := tx.Send(ctx); err != nil || len(recorded) == n {
 		return nil, err
 	}
-	recorded, err := pgx.CollectRows(rows, pgx.RowTo[string])
-	if err != nil {
-		return nil, err
-	}
-	if len(recorded) < n {
-		if refused, err = whyNotInserted(ctx, tx, jobs, recorded); err != nil {
-			return nil, err
-		}
-	}
-	if err := insertPhases(ctx, tx, jobs, refused); err != nil || queue == "" {
-		return refused, err
-	}
-	return refused, ring(ctx, tx, recorded...)
+	return whyNotInserted(ctx, tx, jobs, recorded)
 }
 
 // whyNotInserted tells which job each one met that is not among the recorded.
-func whyNotInserted(ctx context.Context, tx pgx.Tx, jobs []newJob, recorded []string) (map[tenancy.JobID]error, error) {
+func whyNotInserted(ctx context.Context, tx *transaction, jobs []newJob, recorded []string) (map[tenancy.JobID]error, error) {
 	slices.Sort(recorded)
 	refused := make(map[tenancy.JobID]error)
 	for _, j := range jobs {
@@ -91,13 +85,11 @@ func whyNotInserted(ctx context.Context, tx pgx.Tx, jobs []newJob, recorded []st
 	return refused, nil
 }
 
-func insertPhases(ctx context.Context, tx pgx.Tx, jobs []newJob, refused map[tenancy.JobID]error) error {
+// insertPhases queues the phases of those of the jobs that are recorded by then.
+func insertPhases(tx *transaction, jobs []newJob) {
 	var ids, names []string
 	var positions []int
 	for _, j := range jobs {
-		if refused[j.id] != nil {
-			continue
-		}
 		phases := tenancy.ProvisionPhases(j.DryRun)
 		if j.Kind == tenancy.KindOffboard {
 			phases = tenancy.OffboardPhases(j.Offboarding)
@@ -106,21 +98,21 @@ func insertPhases(ctx context.Context, tx pgx.Tx, jobs []newJob, refused map[ten
 			ids, names, positions = append(ids, string(j.id)), append(names, string(name)), append(positions, i+1)
 		}
 	}
-	_, err := tx.Exec(ctx, `
+	tx.Queue(`
 		INSERT INTO identity.job_phase (job_id, position, name)
-		SELECT * FROM unnest($1::uuid[], $2::integer[], $3::text[])`, ids, positions, names)
-	return err
+		SELECT job_id, position, name FROM unnest($1::uuid[], $2::integer[], $3::text[]) AS n (job_id, position, name)
+		WHERE EXISTS (SELECT FROM identity.job j WHERE j.job_id = n.job_id)`, ids, positions, names)
 }
 
-// ring leaves a doorbell for each job in the outbox, in the job's own queue; a job
-// that was to run in its process gets the one for what people wait for. The
-// task's id carries the job's epoch, so it was never used before.
-func ring[ID ~string](ctx context.Context, tx pgx.Tx, ids ...ID) error {
+// ring queues a doorbell for each job there is, in the job's own queue; a job that
+// was to run in its process gets the one for what people wait for. The task's id
+// carries the job's epoch, so it was never used before.
+func ring[ID ~string](tx *transaction, ids ...ID) {
 	jobs := make([]string, len(ids))
 	for i, id := range ids {
 		jobs[i] = string(id)
 	}
-	_, err := tx.Exec(ctx, `
+	tx.Queue(`
 		WITH rung AS (
 			UPDATE identity.job
 			SET queue = CASE queue WHEN '' THEN $2 ELSE queue END, task_id = job_id || ':' || lease_epoch
@@ -128,5 +120,4 @@ func ring[ID ~string](ctx context.Context, tx pgx.Tx, ids ...ID) error {
 		INSERT INTO identity.outbox (task_type, queue, task_id, job_id)
 		SELECT CASE kind WHEN 'offboard' THEN $4 ELSE $3 END, queue, task_id, job_id FROM rung ORDER BY job_id`,
 		jobs, tenancy.QueueProvision, tenancy.TaskProvision, tenancy.TaskOffboard)
-	return err
 }

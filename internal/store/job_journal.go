@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
@@ -99,7 +97,7 @@ func (s *Store) RetryUndo(ctx context.Context, lease tenancy.Lease, phase tenanc
 // the audit row that goes with it. A dry run leaves no audit row: it writes
 // nowhere outside its own job.
 func (s *Store) SettleRollback(ctx context.Context, lease tenancy.Lease) error {
-	return s.inTx(ctx, func(tx pgx.Tx) error {
+	return s.inTx(ctx, func(tx *transaction) error {
 		var settled tenancy.JobID
 		err := fencedRow(tx.QueryRow(ctx, `
 			UPDATE identity.job
@@ -124,7 +122,7 @@ func (s *Store) SettleRollback(ctx context.Context, lease tenancy.Lease) error {
 				"attempt": j.Attempt, "phase": j.Error.Phase, "code": j.Error.Code, "message": j.Error.Message, "rolledBack": j.Error.RolledBack,
 			}
 		}
-		return appendAudit(ctx, tx, event)
+		return appendAudit(tx, event)
 	})
 }
 

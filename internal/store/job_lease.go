@@ -22,8 +22,8 @@ func (s *Store) AcquireLease(ctx context.Context, id tenancy.JobID, owner string
 	}
 	lease := tenancy.Lease{JobID: id, Owner: owner}
 	var acquired tenancy.Job
-	err := s.inTx(ctx, func(tx pgx.Tx) error {
-		err := tx.QueryRow(ctx, `
+	err := s.inTx(ctx, func(tx *transaction) error {
+		tx.Queue(`
 			WITH first AS (
 				SELECT name FROM identity.job_phase WHERE job_id = $1 AND status <> 'done' ORDER BY position LIMIT 1),
 			job AS (
@@ -38,31 +38,19 @@ func (s *Store) AcquireLease(ctx context.Context, id tenancy.JobID, owner string
 				UPDATE identity.job_phase SET status = 'running', started_at = coalesce(started_at, now()), undone_at = NULL
 				WHERE job_id IN (SELECT job_id FROM job WHERE status <> 'rolling_back' AND NOT cancel_requested) AND name = (TABLE first)
 				      AND status <> 'done') -- by a worker whose lease ran out just now
-			SELECT lease_epoch FROM job`, id, owner, ttl).Scan(&lease.Epoch)
-		if errors.Is(err, pgx.ErrNoRows) {
-			return whyNotAcquired(ctx, tx, id)
-		}
-		if err != nil {
-			return err
-		}
-		acquired, err = job(ctx, tx, id)
-		return err
+			SELECT coalesce((SELECT lease_epoch FROM job), 0)`, id, owner, ttl).QueryRow(scan(&lease.Epoch))
+		queueJob(tx, id, &acquired)
+		return nil
 	})
-	return acquired, lease, err
-}
-
-func whyNotAcquired(ctx context.Context, tx pgx.Tx, id tenancy.JobID) error {
-	var status tenancy.JobStatus
-	err := tx.QueryRow(ctx, `SELECT status FROM identity.job WHERE job_id = $1`, id).Scan(&status)
 	switch {
-	case errors.Is(err, pgx.ErrNoRows):
-		return noSuchJob(id)
-	case err != nil:
-		return err
-	case status.Settled():
-		return tenancy.Errorf(tenancy.CodeJobSettled, "The job is %s.", status)
+	case err != nil || lease.Epoch > 0:
+		return acquired, lease, err
+	case acquired.Status.Settled():
+		err = tenancy.Errorf(tenancy.CodeJobSettled, "The job is %s.", acquired.Status)
+	default:
+		err = tenancy.Errorf(tenancy.CodeJobBusy, "Another worker has the job.")
 	}
-	return tenancy.Errorf(tenancy.CodeJobBusy, "Another worker has the job.")
+	return tenancy.Job{}, lease, err
 }
 
 // RenewLease extends a lease to ttl from now.
@@ -108,4 +96,9 @@ func fencedRow(row pgx.Row, dest ...any) error {
 		return tenancy.Errorf(tenancy.CodeLeaseLost, "Another worker has the job, or it is settled.")
 	}
 	return classify(err)
+}
+
+// scanHeld is fencedRow for a queued statement.
+func scanHeld(dest ...any) func(pgx.Row) error {
+	return func(row pgx.Row) error { return fencedRow(row, dest...) }
 }

@@ -3,8 +3,6 @@ package store
 import (
 	"context"
 
-	"github.com/jackc/pgx/v5"
-
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
@@ -14,7 +12,7 @@ import (
 // and its tenant was readmitted since.
 func (s *Store) RetryJob(ctx context.Context, id tenancy.JobID, actor tenancy.Actor) (tenancy.Job, error) {
 	var retried tenancy.Job
-	err := s.operate(ctx, id, func(tx pgx.Tx, j tenancy.Job) error {
+	err := s.operate(ctx, id, func(tx *transaction, j tenancy.Job) error {
 		switch {
 		case !j.Status.Settled():
 			return jobInProgress(j.Slug, j.ID)
@@ -59,14 +57,12 @@ func (s *Store) RetryJob(ctx context.Context, id tenancy.JobID, actor tenancy.Ac
 			WHERE job_id = $1`, id); err != nil {
 			return err
 		}
-		if err := ring(ctx, tx, id); err != nil {
+		ring(tx, id)
+		if err := auditJob(tx, tenancy.EventJobRetried, j, actor); err != nil {
 			return err
 		}
-		if err := auditJob(ctx, tx, tenancy.EventJobRetried, j, actor); err != nil {
-			return err
-		}
-		retried, err = job(ctx, tx, id)
-		return err
+		queueJob(tx, id, &retried)
+		return nil
 	})
 	return retried, err
 }
@@ -75,7 +71,7 @@ func (s *Store) RetryJob(ctx context.Context, id tenancy.JobID, actor tenancy.Ac
 // It fails with CodeConflict if the job is settled or being rolled back.
 func (s *Store) CancelJob(ctx context.Context, id tenancy.JobID, actor tenancy.Actor) (tenancy.Job, error) {
 	var cancelled tenancy.Job
-	err := s.operate(ctx, id, func(tx pgx.Tx, j tenancy.Job) error {
+	err := s.operate(ctx, id, func(tx *transaction, j tenancy.Job) error {
 		if j.Irreversible() && (j.Status == tenancy.JobRunning || j.Attempt > 1) {
 			return tenancy.Errorf(tenancy.CodeConflict, "A purge that has begun cannot be cancelled.")
 		}
@@ -91,27 +87,25 @@ func (s *Store) CancelJob(ctx context.Context, id tenancy.JobID, actor tenancy.A
 		if err := ringIdle(ctx, tx, id); err != nil {
 			return err
 		}
-		if err := auditJob(ctx, tx, tenancy.EventJobCancelRequested, j, actor); err != nil {
+		if err := auditJob(tx, tenancy.EventJobCancelRequested, j, actor); err != nil {
 			return err
 		}
-		var err error
-		cancelled, err = job(ctx, tx, id)
-		return err
+		queueJob(tx, id, &cancelled)
+		return nil
 	})
 	return cancelled, err
 }
 
 // operate locks a job's row, so that f's view of its state holds until commit.
-func (s *Store) operate(ctx context.Context, id tenancy.JobID, f func(pgx.Tx, tenancy.Job) error) error {
+func (s *Store) operate(ctx context.Context, id tenancy.JobID, f func(*transaction, tenancy.Job) error) error {
 	if !validID(id) {
 		return noSuchJob(id)
 	}
-	err := s.inTx(ctx, func(tx pgx.Tx) error {
-		if _, err := tx.Exec(ctx, `SELECT FROM identity.job WHERE job_id = $1 FOR NO KEY UPDATE`, id); err != nil {
-			return err
-		}
-		j, err := job(ctx, tx, id)
-		if err != nil {
+	err := s.inTx(ctx, func(tx *transaction) error {
+		var j tenancy.Job
+		tx.Queue(`SELECT FROM identity.job WHERE job_id = $1 FOR NO KEY UPDATE`, id)
+		queueJob(tx, id, &j)
+		if err := tx.Send(ctx); err != nil {
 			return err
 		}
 		return f(tx, j)
@@ -122,8 +116,8 @@ func (s *Store) operate(ctx context.Context, id tenancy.JobID, f func(pgx.Tx, te
 	return err
 }
 
-func auditJob(ctx context.Context, tx pgx.Tx, event tenancy.EventType, j tenancy.Job, actor tenancy.Actor) error {
-	return appendAudit(ctx, tx, tenancy.AuditEvent{
+func auditJob(tx *transaction, event tenancy.EventType, j tenancy.Job, actor tenancy.Actor) error {
+	return appendAudit(tx, tenancy.AuditEvent{
 		Type: event, TenantID: j.TenantID, Slug: string(j.Slug), Actor: actor, JobID: j.ID,
 		Details: map[string]any{"attempt": j.Attempt},
 	})

@@ -27,21 +27,20 @@ import (
 func (s *Store) SubmitJob(ctx context.Context, n tenancy.NewJob) (tenancy.Job, error) {
 	id := tenancy.JobID(newID())
 	var submitted tenancy.Job
-	err := s.inTx(ctx, func(tx pgx.Tx) error {
+	err := s.inTx(ctx, func(tx *transaction) error {
+		first := id
 		if n.IdempotencyKey != "" {
-			first, taken, err := takeIdempotencyKey(ctx, tx, n, id)
-			if err != nil {
-				return err
-			}
-			if taken {
-				submitted, err = job(ctx, tx, first)
-				submitted = submitted.AsSubmitted()
+			if err := takeIdempotencyKey(tx, n, id, &first); err != nil {
 				return err
 			}
 		}
 		early, err := lookAhead(ctx, tx, []lookup{{n.Slug, n.ServerName}})
 		if err != nil {
 			return err
+		}
+		if first != id {
+			queueJob(tx, first, &submitted)
+			return nil
 		}
 		target, err := early[0].judge(n)
 		if err != nil {
@@ -54,11 +53,14 @@ func (s *Store) SubmitJob(ctx context.Context, n tenancy.NewJob) (tenancy.Job, e
 		if len(refused) > 0 {
 			return refused[id]
 		}
-		submitted, err = job(ctx, tx, id)
-		return err
+		queueJob(tx, id, &submitted)
+		return nil
 	})
 	if err != nil {
 		return tenancy.Job{}, err
+	}
+	if submitted.ID != id {
+		return submitted.AsSubmitted(), nil
 	}
 	if !n.InProcess {
 		s.wake()
@@ -66,30 +68,27 @@ func (s *Store) SubmitJob(ctx context.Context, n tenancy.NewJob) (tenancy.Job, e
 	return submitted, nil
 }
 
-// takeIdempotencyKey claims the key for the job id, or returns the job that has
-// it. Of two equal requests at once, the later waits here for the first.
-func takeIdempotencyKey(ctx context.Context, tx pgx.Tx, n tenancy.NewJob, id tenancy.JobID) (first tenancy.JobID, taken bool, err error) {
-	principal := principalOf(n.RequestedBy)
+// takeIdempotencyKey queues a claim of the key for the job id; first becomes the job
+// that has it. Of two equal requests at once, the later waits here for the first.
+func takeIdempotencyKey(tx *transaction, n tenancy.NewJob, id tenancy.JobID, first *tenancy.JobID) error {
 	hash, err := requestHash(n)
 	if err != nil {
-		return "", false, err
+		return err
 	}
-	tag, err := tx.Exec(ctx, `
-		INSERT INTO identity.idempotency_key (principal, key, request_hash, job_id)
-		VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING`, principal, n.IdempotencyKey, hash, id)
-	if err != nil || tag.RowsAffected() == 1 {
-		return "", false, err
-	}
-	var before []byte
-	err = tx.QueryRow(ctx, `SELECT request_hash, job_id FROM identity.idempotency_key WHERE principal = $1 AND key = $2`,
-		principal, n.IdempotencyKey).Scan(&before, &first)
-	if err != nil {
-		return "", false, err
-	}
-	if !bytes.Equal(before, hash) {
-		return "", false, keyReused()
-	}
-	return first, true, nil
+	tx.Queue(`
+		INSERT INTO identity.idempotency_key AS k (principal, key, request_hash, job_id)
+		VALUES ($1, $2, $3, $4) ON CONFLICT (principal, key) DO UPDATE SET job_id = k.job_id
+		RETURNING request_hash, job_id`, principalOf(n.RequestedBy), n.IdempotencyKey, hash, id).QueryRow(func(row pgx.Row) error {
+		var before []byte
+		if err := row.Scan(&before, first); err != nil {
+			return err
+		}
+		if !bytes.Equal(before, hash) {
+			return keyReused()
+		}
+		return nil
+	})
+	return nil
 }
 
 // principalOf is whose an idempotency key is.
@@ -134,12 +133,13 @@ type early struct {
 }
 
 // lookAhead answers each lookup, in their order.
-func lookAhead(ctx context.Context, tx pgx.Tx, lookups []lookup) ([]early, error) {
+func lookAhead(ctx context.Context, tx *transaction, lookups []lookup) ([]early, error) {
 	slugs, servers := make([]string, len(lookups)), make([]string, len(lookups))
 	for i, l := range lookups {
 		slugs[i], servers[i] = string(l.slug), l.server
 	}
-	rows, err := tx.Query(ctx, `
+	var answers []early
+	tx.Queue(`
 		SELECT (SELECT job_id FROM identity.job WHERE slug = l.slug AND `+unsettled+`),
 		       t.tenant_id, coalesce(t.status, ''), coalesce(t.display_name, ''), t.db_server_id,
 		       (SELECT tenant_id FROM identity.job WHERE slug = l.slug AND NOT dry_run ORDER BY job_id DESC LIMIT 1),
@@ -147,14 +147,14 @@ func lookAhead(ctx context.Context, tx pgx.Tx, lookups []lookup) ([]early, error
 		       coalesce(t.status = 'offboarding' AND t.purge_after < now(), false)
 		FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS l (slug, server, position)
 		LEFT JOIN identity.tenant t ON t.slug = l.slug
-		ORDER BY l.position`, slugs, servers)
-	if err != nil {
-		return nil, err
-	}
-	return pgx.CollectRows(rows, func(row pgx.CollectableRow) (e early, err error) {
-		err = row.Scan(&e.running, &e.registered, &e.status, &e.name, &e.server, &e.known, &e.serverMissing, &e.expired)
-		return e, err
-	})
+		ORDER BY l.position`, slugs, servers).Query(collect(&answers, scanEarly))
+	err := tx.Send(ctx)
+	return answers, err
+}
+
+func scanEarly(row pgx.CollectableRow) (e early, err error) {
+	err = row.Scan(&e.running, &e.registered, &e.status, &e.name, &e.server, &e.known, &e.serverMissing, &e.expired)
+	return e, err
 }
 
 // target is the tenant a new job is about.

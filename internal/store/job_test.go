@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"testing"
@@ -59,6 +60,40 @@ func TestOutboxKeepsWhatRedisDidNotTake(t *testing.T) {
 	}
 }
 
+// While a relay enqueues, no other one does so with the same doorbells; and if it
+// dies or is stopped meanwhile, they stay.
+func TestOutboxKeepsWhatARelayDidNotFinish(t *testing.T) {
+	t.Parallel()
+	for name, end := range map[string]func(stop func()){
+		"dies": func(func()) { panic("dies") }, "is stopped": func(stop func()) { stop() },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p := setup(t)
+			p.submit(t, tenancy.NewJob{Slug: "acme"})
+			ctx, stop := context.WithCancel(t.Context())
+			defer stop()
+			func() {
+				defer func() { _ = recover() }()
+				n, err := p.RelayOutbox(ctx, 10, func(tenancy.Task) error {
+					if rung := p.rings(t); len(rung) > 0 {
+						t.Errorf("another relay got %v", rung)
+					}
+					end(stop)
+					return nil
+				})
+				if n != 0 || !errors.Is(err, context.Canceled) {
+					t.Errorf("relayed %d, %v", n, err)
+				}
+			}()
+			var left int
+			if p.scan(t, `SELECT count(*) FROM identity.outbox`, &left); left != 1 {
+				t.Errorf("%d are left", left)
+			}
+		})
+	}
+}
+
 func TestOneUnsettledJobASlug(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -85,6 +120,44 @@ func TestOneUnsettledJobASlug(t *testing.T) {
 	}
 	if accepted != 1 {
 		t.Errorf("%d jobs were accepted", accepted)
+	}
+}
+
+// A request that another one for the slug overtakes leaves nothing, its key included.
+func TestARefusedJobLeavesNothing(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	ctx := t.Context()
+	faster, err := p.sql.Begin(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var running tenancy.JobID
+	p.scan(t, `
+		INSERT INTO identity.job (job_id, kind, status, slug, tenant_id, display_name, admin_email, actor)
+		VALUES (gen_random_uuid(), 'provision', 'queued', 'acme', gen_random_uuid(), 'Acme', 'a@acme.example', 'x')
+		RETURNING job_id`, &running)
+	before := p.contents(t)
+	refused := make(chan error, 1)
+	go func() {
+		_, err := p.SubmitJob(ctx, tenancy.NewJob{Slug: "acme", IdempotencyKey: "k", RequestedBy: operator})
+		refused <- err
+	}()
+	for waits := false; !waits; {
+		p.scan(t, `
+			SELECT EXISTS (SELECT FROM pg_locks w JOIN pg_locks h USING (transactionid)
+			               WHERE NOT w.granted AND h.pid = pg_backend_pid())`, &waits)
+	}
+	if err := faster.Commit(ctx); err != nil {
+		t.Fatal(err)
+	}
+	err = <-refused
+	wantCode(t, err, tenancy.CodeJobInProgress)
+	if got := tenancy.AsError(err).JobID; got != running {
+		t.Errorf("the running job is %s, not %q", running, got)
+	}
+	if diff := cmp.Diff(before, p.contents(t)); diff != "" {
+		t.Error(diff)
 	}
 }
 
@@ -182,7 +255,7 @@ func TestLeaseIsExclusiveAndFences(t *testing.T) {
 		"SettleRollback":    func(l tenancy.Lease) error { return p.SettleRollback(ctx, l) },
 		"ReleaseLease":      func(l tenancy.Lease) error { return p.ReleaseLease(ctx, l) },
 		"FreePlacement":     func(l tenancy.Lease) error { return p.FreePlacement(ctx, l) },
-		"RegisterTenant":    func(l tenancy.Lease) error { return p.RegisterTenant(ctx, l, "1") },
+		"RegisterTenant":    func(l tenancy.Lease) error { return p.RegisterTenant(ctx, l, "acme", "1") },
 		"UnregisterTenant":  func(l tenancy.Lease) error { return p.UnregisterTenant(ctx, l) },
 		"CompleteProvision": func(l tenancy.Lease) error { return p.CompleteProvision(ctx, l) },
 	}

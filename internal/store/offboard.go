@@ -14,7 +14,7 @@ import (
 // purged. A second call finds it so and changes nothing. It fails with
 // CodeConflict if the tenant's status does not allow it.
 func (s *Store) StartRetention(ctx context.Context, lease tenancy.Lease, days int) (purgeAfter time.Time, err error) {
-	err = s.onTenant(ctx, lease, func(tx pgx.Tx, j tenancy.Job) error {
+	err = s.onTenant(ctx, lease, func(tx *transaction, j tenancy.Job) error {
 		if err := supersedeInvitations(ctx, tx, j.TenantID); err != nil {
 			return err
 		}
@@ -36,7 +36,7 @@ func (s *Store) StartRetention(ctx context.Context, lease tenancy.Lease, days in
 // EndRetention brings the job's tenant back to what it was before it was
 // offboarded. It does nothing to a tenant that is not offboarding.
 func (s *Store) EndRetention(ctx context.Context, lease tenancy.Lease) error {
-	return s.onTenant(ctx, lease, func(tx pgx.Tx, j tenancy.Job) error {
+	return s.onTenant(ctx, lease, func(tx *transaction, j tenancy.Job) error {
 		_, err := tx.Exec(ctx, `
 			UPDATE identity.tenant
 			SET status = status_before, status_before = '', purge_after = NULL, updated_at = now()
@@ -49,7 +49,7 @@ func (s *Store) EndRetention(ctx context.Context, lease tenancy.Lease) error {
 // it is purged. A slug without a master row is fine; one whose row is another
 // tenant's is CodePartialState.
 func (s *Store) CondemnTenant(ctx context.Context, lease tenancy.Lease) error {
-	return s.onTenant(ctx, lease, func(tx pgx.Tx, j tenancy.Job) error {
+	return s.onTenant(ctx, lease, func(tx *transaction, j tenancy.Job) error {
 		if err := supersedeInvitations(ctx, tx, j.TenantID); err != nil {
 			return err
 		}
@@ -67,7 +67,7 @@ func (s *Store) CondemnTenant(ctx context.Context, lease tenancy.Lease) error {
 // RemoveTenant removes the job's tenant's master row, if there is one. A row of
 // another tenant under the slug is CodePartialState and stays.
 func (s *Store) RemoveTenant(ctx context.Context, lease tenancy.Lease) error {
-	return s.onTenant(ctx, lease, func(tx pgx.Tx, j tenancy.Job) error {
+	return s.onTenant(ctx, lease, func(tx *transaction, j tenancy.Job) error {
 		if _, err := tx.Exec(ctx, `DELETE FROM identity.tenant WHERE tenant_id = $1 AND status = 'offboarding'`, j.TenantID); err != nil {
 			return err
 		}
@@ -80,7 +80,7 @@ func (s *Store) RemoveTenant(ctx context.Context, lease tenancy.Lease) error {
 	})
 }
 
-func noOtherTenant(ctx context.Context, tx pgx.Tx, j tenancy.Job) error {
+func noOtherTenant(ctx context.Context, tx *transaction, j tenancy.Job) error {
 	var other bool
 	err := tx.QueryRow(ctx, `
 		SELECT EXISTS (SELECT FROM identity.tenant WHERE slug = $1 AND tenant_id <> $2)`, j.Slug, j.TenantID).Scan(&other)
@@ -91,7 +91,7 @@ func noOtherTenant(ctx context.Context, tx pgx.Tx, j tenancy.Job) error {
 }
 
 // supersedeInvitations keeps mail from being sent for a tenant that is leaving.
-func supersedeInvitations(ctx context.Context, tx pgx.Tx, id tenancy.TenantID) error {
+func supersedeInvitations(ctx context.Context, tx *transaction, id tenancy.TenantID) error {
 	_, err := tx.Exec(ctx, `UPDATE identity.invitation SET status = 'superseded' WHERE tenant_id = $1 AND status = 'queued'`, id)
 	return err
 }
@@ -116,9 +116,10 @@ func (s *Store) TenantIDs(ctx context.Context, slug tenancy.Slug) ([]tenancy.Ten
 // CompleteOffboard settles the job with its audit row: the start or the end of
 // a retention, or the tombstone of a purge, for which details say what was done.
 func (s *Store) CompleteOffboard(ctx context.Context, lease tenancy.Lease, details map[string]any) error {
-	return s.inTx(ctx, func(tx pgx.Tx) error {
-		j, err := completeJob(ctx, tx, lease)
-		if err != nil {
+	return s.inTx(ctx, func(tx *transaction) error {
+		var j tenancy.Job
+		completeJob(tx, lease, &j)
+		if err := tx.Send(ctx); err != nil {
 			return err
 		}
 		event := tenancy.EventOffboardingStarted
@@ -128,7 +129,7 @@ func (s *Store) CompleteOffboard(ctx context.Context, lease tenancy.Lease, detai
 		case j.Offboarding.Cancel:
 			event = tenancy.EventOffboardingCancelled
 		}
-		return appendAudit(ctx, tx, tenancy.AuditEvent{
+		return appendAudit(tx, tenancy.AuditEvent{
 			Type: event, TenantID: j.TenantID, Slug: string(j.Slug), Actor: j.RequestedBy, JobID: j.ID, Details: details,
 		})
 	})
@@ -157,8 +158,8 @@ func (s *Store) ExpiredTenants(ctx context.Context, limit int) ([]tenancy.Slug, 
 }
 
 // onTenant runs f under the fence.
-func (s *Store) onTenant(ctx context.Context, lease tenancy.Lease, f func(pgx.Tx, tenancy.Job) error) error {
-	return s.inTx(ctx, func(tx pgx.Tx) error {
+func (s *Store) onTenant(ctx context.Context, lease tenancy.Lease, f func(*transaction, tenancy.Job) error) error {
+	return s.inTx(ctx, func(tx *transaction) error {
 		j, err := fencedJob(ctx, tx, lease)
 		if err != nil {
 			return err

@@ -16,7 +16,7 @@ func (p plane) active(t *testing.T, slug tenancy.Slug) tenancy.Job {
 	if _, err := p.ReservePlacement(ctx, lease, "", auto); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.RegisterTenant(ctx, lease, "1"); err != nil {
+	if err := p.RegisterTenant(ctx, lease, slug, "1"); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.CompleteProvision(ctx, lease); err != nil {

@@ -15,18 +15,12 @@ import (
 // An enqueue that fails ends the round; what is left stays for the next one.
 func (s *Store) RelayOutbox(ctx context.Context, limit int, enqueue func(tenancy.Task) error) (relayed int, err error) {
 	var failed error
-	err = s.inTx(ctx, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, `
+	err = s.inTx(ctx, func(tx *transaction) error {
+		var tasks []tenancy.Task
+		tx.Queue(`
 			SELECT outbox_id, task_type, queue, task_id, job_id FROM identity.outbox
-			ORDER BY `+isBulk+`, outbox_id LIMIT $1 FOR UPDATE SKIP LOCKED`, limit)
-		if err != nil {
-			return err
-		}
-		tasks, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t tenancy.Task, err error) {
-			err = row.Scan(&t.OutboxID, &t.Type, &t.Queue, &t.ID, &t.JobID)
-			return t, err
-		})
-		if err != nil {
+			ORDER BY `+isBulk+`, outbox_id LIMIT $1 FOR UPDATE SKIP LOCKED`, limit).Query(collect(&tasks, scanTask))
+		if err := tx.Send(ctx); err != nil {
 			return err
 		}
 		done := make([]int64, 0, len(tasks))
@@ -36,17 +30,20 @@ func (s *Store) RelayOutbox(ctx context.Context, limit int, enqueue func(tenancy
 			}
 			done = append(done, t.OutboxID)
 		}
-		if len(done) == 0 {
-			return nil
+		if relayed = len(done); relayed > 0 {
+			tx.Queue(`DELETE FROM identity.outbox WHERE outbox_id = ANY($1)`, done)
 		}
-		relayed = len(done)
-		_, err = tx.Exec(ctx, `DELETE FROM identity.outbox WHERE outbox_id = ANY($1)`, done)
-		return err
+		return nil
 	})
 	if err != nil {
 		return 0, err
 	}
 	return relayed, failed
+}
+
+func scanTask(row pgx.CollectableRow) (t tenancy.Task, err error) {
+	err = row.Scan(&t.OutboxID, &t.Type, &t.Queue, &t.ID, &t.JobID)
+	return t, err
 }
 
 // isBulk tells work that came by the hundred from what somebody waits for.
@@ -78,7 +75,7 @@ func (s *Store) StalledJobs(ctx context.Context, grace time.Duration, limit int)
 // was taken since it was listed. The epoch rises, so a worker that went silent
 // without dying is fenced off.
 func (s *Store) RingStalled(ctx context.Context, j tenancy.StalledJob) (rung bool, err error) {
-	err = s.inTx(ctx, func(tx pgx.Tx) error {
+	err = s.inTx(ctx, func(tx *transaction) error {
 		tag, err := tx.Exec(ctx, `
 			UPDATE identity.job SET lease_epoch = lease_epoch + 1, run_after = now()
 			WHERE job_id = $1 AND lease_epoch = $2 AND `+unsettled+` AND (lease_until IS NULL OR lease_until < now())`,
@@ -87,7 +84,8 @@ func (s *Store) RingStalled(ctx context.Context, j tenancy.StalledJob) (rung boo
 			return err
 		}
 		rung = true
-		return ring(ctx, tx, j.ID)
+		ring(tx, j.ID)
+		return nil
 	})
 	if rung && err == nil {
 		s.wake()
@@ -96,14 +94,15 @@ func (s *Store) RingStalled(ctx context.Context, j tenancy.StalledJob) (rung boo
 }
 
 // ringIdle rings at once for a job that no worker holds.
-func ringIdle(ctx context.Context, tx pgx.Tx, id tenancy.JobID) error {
+func ringIdle(ctx context.Context, tx *transaction, id tenancy.JobID) error {
 	tag, err := tx.Exec(ctx, `
 		UPDATE identity.job SET lease_epoch = lease_epoch + 1, run_after = now()
 		WHERE job_id = $1 AND `+unsettled+` AND (lease_until IS NULL OR lease_until < now())`, id)
 	if err != nil || tag.RowsAffected() == 0 {
 		return err
 	}
-	return ring(ctx, tx, id)
+	ring(tx, id)
+	return nil
 }
 
 // leadHeartbeat is how often a leader sees that it still leads, well within the minute
@@ -113,7 +112,7 @@ const leadHeartbeat = 15 * time.Second
 // Lead runs f if no other process leads under that name at the moment, for as
 // long as f runs. f's context ends when the lead is lost.
 func (s *Store) Lead(ctx context.Context, name string, f func(context.Context) error) error {
-	return s.inTx(ctx, func(tx pgx.Tx) error {
+	return s.inTx(ctx, func(tx *transaction) error {
 		// The transaction idles while f works, but for the heartbeat.
 		if _, err := tx.Exec(ctx, `SET LOCAL idle_in_transaction_session_timeout = '1min'`); err != nil {
 			return err
@@ -134,7 +133,7 @@ func (s *Store) Lead(ctx context.Context, name string, f func(context.Context) e
 }
 
 // beat uses the transaction until ctx ends, and calls lost when it cannot.
-func beat(ctx context.Context, tx pgx.Tx, lost context.CancelCauseFunc) {
+func beat(ctx context.Context, tx *transaction, lost context.CancelCauseFunc) {
 	tick := time.NewTicker(leadHeartbeat)
 	defer tick.Stop()
 	for {

@@ -33,7 +33,7 @@ func (s *Store) RequestPasswordReset(ctx context.Context, slug tenancy.Slug, ema
 		return tenancy.Errorf(tenancy.CodeInvalidRequest, "That is no e-mail address.")
 	}
 	queued := false
-	err := s.inTx(ctx, func(tx pgx.Tx) error {
+	err := s.inTx(ctx, func(tx *transaction) error {
 		var id tenancy.TenantID
 		var status tenancy.TenantStatus
 		var jobID *tenancy.JobID
@@ -62,10 +62,8 @@ func (s *Store) RequestPasswordReset(ctx context.Context, slug tenancy.Slug, ema
 			return err
 		}
 		queued = true
-		if err := ringInvitation(ctx, tx, *jobID, true); err != nil {
-			return err
-		}
-		return appendAudit(ctx, tx, tenancy.AuditEvent{
+		ringInvitation(tx, *jobID, true)
+		return appendAudit(tx, tenancy.AuditEvent{
 			Type: tenancy.EventPasswordResetRequested, TenantID: id, Slug: string(slug), Actor: tenancy.VisitorActor, JobID: *jobID,
 		})
 	})

@@ -30,16 +30,17 @@ func scanLoad(row pgx.CollectableRow) (l tenancy.ServerLoad, err error) {
 // back as it is.
 func (s *Store) ReservePlacement(ctx context.Context, lease tenancy.Lease, template string, choose func([]tenancy.ServerLoad) (tenancy.DBServer, error)) (tenancy.Placement, error) {
 	var p tenancy.Placement
-	err := s.inTx(ctx, func(tx pgx.Tx) error {
+	err := s.inTx(ctx, func(tx *transaction) error {
 		// The lock comes first and the count in a later statement, so that the
 		// count sees what the placement before this one committed. KEY SHARE,
 		// which a new tenant's foreign key takes, does not conflict.
-		if _, err := tx.Exec(ctx, `SELECT FROM identity.db_server ORDER BY db_server_id FOR NO KEY UPDATE`); err != nil {
-			return err
-		}
+		tx.Queue(`SELECT FROM identity.db_server ORDER BY db_server_id FOR NO KEY UPDATE`)
 		var reserved bool
-		if err := fencedRow(tx.QueryRow(ctx, `SELECT capacity_reserved FROM identity.job WHERE `+held+` FOR NO KEY UPDATE`,
-			lease.JobID, lease.Epoch), &reserved); err != nil {
+		tx.Queue(`SELECT capacity_reserved FROM identity.job WHERE `+held+` FOR NO KEY UPDATE`,
+			lease.JobID, lease.Epoch).QueryRow(scanHeld(&reserved))
+		var loads []tenancy.ServerLoad
+		tx.Queue(selectLoads).Query(collect(&loads, scanLoad))
+		if err := tx.Send(ctx); err != nil {
 			return err
 		}
 		if reserved {
@@ -51,17 +52,13 @@ func (s *Store) ReservePlacement(ctx context.Context, lease tenancy.Lease, templ
 			p.Warm, err = claimedBy(ctx, tx, j.ID)
 			return err
 		}
-		loads, err := listLoads(ctx, tx)
+		server, err := choose(loads)
 		if err != nil {
 			return err
 		}
-		if p.Server, err = choose(loads); err != nil {
-			return err
-		}
-		var wants bool
-		err = tx.QueryRow(ctx, claimWarm, lease.JobID, p.Server.ID, template).Scan(&p.Warm, &wants)
-		p.Missed = wants && p.Warm == ""
-		return err
+		p.Server = server
+		tx.Queue(claimWarm, lease.JobID, server.ID, template).QueryRow(scan(&p.Warm, &p.Missed))
+		return nil
 	})
 	return p, err
 }
@@ -75,18 +72,19 @@ func (s *Store) FreePlacement(ctx context.Context, lease tenancy.Lease) error {
 }
 
 // fencedJob locks the job's row and returns the job if the lease stands.
-func fencedJob(ctx context.Context, tx pgx.Tx, lease tenancy.Lease) (tenancy.Job, error) {
-	var id tenancy.JobID
-	err := fencedRow(tx.QueryRow(ctx, `SELECT job_id FROM identity.job WHERE `+held+` FOR NO KEY UPDATE`,
-		lease.JobID, lease.Epoch), &id)
-	if err != nil {
-		return tenancy.Job{}, err
-	}
-	return job(ctx, tx, id)
+func fencedJob(ctx context.Context, tx *transaction, lease tenancy.Lease) (tenancy.Job, error) {
+	var j tenancy.Job
+	tx.Queue(`SELECT job_id FROM identity.job WHERE `+held+` FOR NO KEY UPDATE`,
+		lease.JobID, lease.Epoch).QueryRow(scanHeld(&j.ID))
+	queueJob(tx, lease.JobID, &j)
+	err := tx.Send(ctx)
+	return j, err
 }
 
+const selectLoads = `SELECT ` + loadColumns + ` FROM identity.db_server s ORDER BY s.name`
+
 func listLoads(ctx context.Context, db execer) ([]tenancy.ServerLoad, error) {
-	rows, err := db.Query(ctx, `SELECT `+loadColumns+` FROM identity.db_server s ORDER BY s.name`)
+	rows, err := db.Query(ctx, selectLoads)
 	if err != nil {
 		return nil, err
 	}

@@ -8,22 +8,18 @@ import (
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
-// RegisterTenant writes the job's tenant as provisioning. In the same
-// transaction the place the job held becomes the tenant's, so it is never
+// RegisterTenant writes the job's tenant, which has that slug, as provisioning. In the
+// same transaction the place the job held becomes the tenant's, so it is never
 // counted twice, and so does the prepared database that it claimed, if any. A second
 // call finds the row; a row of another tenant is CodePartialState.
-func (s *Store) RegisterTenant(ctx context.Context, lease tenancy.Lease, schemaVersion string) error {
-	var slug tenancy.Slug
-	if err := fencedRow(s.pool.QueryRow(ctx, `SELECT slug FROM identity.job WHERE `+held, lease.JobID, lease.Epoch), &slug); err != nil {
-		return err
-	}
+func (s *Store) RegisterTenant(ctx context.Context, lease tenancy.Lease, slug tenancy.Slug, schemaVersion string) error {
 	var registered bool
 	err := fencedRow(s.pool.QueryRow(ctx, `
 		WITH held AS (
-			SELECT * FROM identity.job WHERE `+held+` FOR NO KEY UPDATE),
+			SELECT * FROM identity.job WHERE `+held+` AND slug = $3 FOR NO KEY UPDATE),
 		tenant AS (
 			INSERT INTO identity.tenant (tenant_id, slug, display_name, status, db_server_id, db_name, db_secret_ref, schema_version, job_id)
-			SELECT tenant_id, slug, display_name, 'provisioning', db_server_id, $3, $4, $5, job_id FROM held
+			SELECT tenant_id, slug, display_name, 'provisioning', db_server_id, $4, $5, $6, job_id FROM held
 			ON CONFLICT (slug) DO UPDATE SET schema_version = excluded.schema_version
 			WHERE identity.tenant.tenant_id = excluded.tenant_id AND identity.tenant.status = 'provisioning'
 			RETURNING job_id),
@@ -31,7 +27,7 @@ func (s *Store) RegisterTenant(ctx context.Context, lease tenancy.Lease, schemaV
 			UPDATE identity.job SET capacity_reserved = false WHERE job_id IN (SELECT job_id FROM tenant) RETURNING job_id),
 		retired AS (`+retireClaimed+`)
 		SELECT EXISTS (SELECT FROM tenant) FROM held`,
-		lease.JobID, lease.Epoch, slug.DatabaseName(), slug.SecretName(), schemaVersion), &registered)
+		lease.JobID, lease.Epoch, slug, slug.DatabaseName(), slug.SecretName(), schemaVersion), &registered)
 	if err == nil && !registered {
 		return tenancy.Errorf(tenancy.CodePartialState, "A master row for the slug %q appeared that this job did not make.", slug)
 	}
@@ -41,7 +37,7 @@ func (s *Store) RegisterTenant(ctx context.Context, lease tenancy.Lease, schemaV
 // UnregisterTenant removes what RegisterTenant wrote; the job holds its place
 // again until FreePlacement.
 func (s *Store) UnregisterTenant(ctx context.Context, lease tenancy.Lease) error {
-	return s.inTx(ctx, func(tx pgx.Tx) error {
+	return s.inTx(ctx, func(tx *transaction) error {
 		j, err := fencedJob(ctx, tx, lease)
 		if err != nil {
 			return err
@@ -59,27 +55,23 @@ func (s *Store) UnregisterTenant(ctx context.Context, lease tenancy.Lease) error
 // transaction: the tenant becomes active, the audit row is written, and the
 // invitation is queued. A dry run only settles.
 func (s *Store) CompleteProvision(ctx context.Context, lease tenancy.Lease) error {
-	err := s.inTx(ctx, func(tx pgx.Tx) error {
-		j, err := completeJob(ctx, tx, lease)
-		if err != nil || j.DryRun {
-			return err
-		}
-		tag, err := tx.Exec(ctx, `
+	err := s.inTx(ctx, func(tx *transaction) error {
+		var j tenancy.Job
+		completeJob(tx, lease, &j)
+		var activated []string
+		tx.Queue(`
 			UPDATE identity.tenant SET status = 'active', updated_at = now()
-			WHERE tenant_id = $1 AND status = 'provisioning'`, j.TenantID)
-		if err != nil {
+			WHERE tenant_id = (SELECT tenant_id FROM identity.job WHERE job_id = $1) AND status = 'provisioning'
+			RETURNING tenant_id`, lease.JobID).Query(collect(&activated, pgx.RowTo[string]))
+		if err := tx.Send(ctx); err != nil || j.DryRun {
 			return err
 		}
-		if tag.RowsAffected() == 0 {
+		if len(activated) == 0 {
 			return tenancy.Errorf(tenancy.CodePartialState, "The master row of this job's tenant is gone.")
 		}
-		if err := queueInvitation(ctx, tx, j.TenantID, j.ID, j.RequestedBy); err != nil {
-			return err
-		}
-		if err := ringInvitation(ctx, tx, j.ID, false); err != nil {
-			return err
-		}
-		return appendAudit(ctx, tx, tenancy.AuditEvent{
+		queueInvitation(tx, j.TenantID, j.ID, j.RequestedBy)
+		ringInvitation(tx, j.ID, false)
+		return appendAudit(tx, tenancy.AuditEvent{
 			Type: tenancy.EventTenantProvisioned, TenantID: j.TenantID, Slug: string(j.Slug), Actor: j.RequestedBy, JobID: j.ID,
 			Details: map[string]any{
 				"attempt": j.Attempt, "dbServer": j.Server.Name, "database": j.Slug.DatabaseName(), "secretRef": j.Slug.SecretName(),
@@ -92,10 +84,10 @@ func (s *Store) CompleteProvision(ctx context.Context, lease tenancy.Lease) erro
 	return err
 }
 
-// completeJob settles the job within a transaction that makes its work visible.
-func completeJob(ctx context.Context, tx pgx.Tx, lease tenancy.Lease) (tenancy.Job, error) {
-	var id tenancy.JobID
-	err := fencedRow(tx.QueryRow(ctx, `
+// completeJob queues that the job is settled, within a transaction that makes its
+// work visible, and the reading of it.
+func completeJob(tx *transaction, lease tenancy.Lease, j *tenancy.Job) {
+	tx.Queue(`
 		WITH job AS (
 			UPDATE identity.job SET status = 'complete', phase = 'complete', finished_at = now(),
 			       lease_until = NULL, version = version + 1
@@ -103,9 +95,6 @@ func completeJob(ctx context.Context, tx pgx.Tx, lease tenancy.Lease) (tenancy.J
 		done AS (
 			UPDATE identity.job_phase SET status = 'done', finished_at = now(), error_code = '', error_message = ''
 			WHERE job_id IN (SELECT job_id FROM job) AND name = 'complete')
-		SELECT job_id FROM job`, lease.JobID, lease.Epoch), &id)
-	if err != nil {
-		return tenancy.Job{}, err
-	}
-	return job(ctx, tx, id)
+		SELECT job_id FROM job`, lease.JobID, lease.Epoch).QueryRow(scanHeld(&j.ID))
+	queueJob(tx, lease.JobID, j)
 }

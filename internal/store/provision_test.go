@@ -82,7 +82,7 @@ func TestPlaceMovesFromJobToTenantAndBack(t *testing.T) {
 		want("reserved", 0, 1)
 	}
 	for range 2 {
-		if err := p.RegisterTenant(ctx, lease, "1"); err != nil {
+		if err := p.RegisterTenant(ctx, lease, "acme", "1"); err != nil {
 			t.Fatal(err)
 		}
 		want("registered", 1, 0)
@@ -134,7 +134,7 @@ func TestCompleteMakesEverythingVisibleAtOnce(t *testing.T) {
 	if _, err := p.ReservePlacement(ctx, lease, "", auto); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.RegisterTenant(ctx, lease, "5"); err != nil {
+	if err := p.RegisterTenant(ctx, lease, "acme", "5"); err != nil {
 		t.Fatal(err)
 	}
 	if tenant, err := p.Tenant(ctx, "acme"); err != nil || tenant.Status != tenancy.TenantProvisioning {
@@ -170,6 +170,42 @@ func TestCompleteMakesEverythingVisibleAtOnce(t *testing.T) {
 	}
 }
 
+// Of what cannot be completed nothing is done: no audit row, no doorbell, no
+// invitation, and the tenant stays as it is.
+func TestCompleteIsAllOrNothing(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	ctx := t.Context()
+	p.addServer(t, "pg-a", 5)
+	lost := p.hold(t, tenancy.NewJob{Slug: "acme"})
+	if _, err := p.ReservePlacement(ctx, lost, "", auto); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.RegisterTenant(ctx, lost, "acme", "1"); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.RenewLease(ctx, lost, -time.Second); err != nil { // let it run out
+		t.Fatal(err)
+	}
+	_, lease, err := p.AcquireLease(ctx, lost.JobID, "two", time.Minute)
+	if err != nil {
+		t.Fatal(err)
+	}
+	fails := func(lease tenancy.Lease, code tenancy.Code) {
+		t.Helper()
+		before := p.contents(t)
+		wantCode(t, p.CompleteProvision(ctx, lease), code)
+		if diff := cmp.Diff(before, p.contents(t)); diff != "" {
+			t.Errorf("%s left something:\n%s", code, diff)
+		}
+	}
+	fails(lost, tenancy.CodeLeaseLost)
+	if _, err := p.sql.Exec(ctx, `DELETE FROM identity.tenant`); err != nil {
+		t.Fatal(err)
+	}
+	fails(lease, tenancy.CodePartialState)
+}
+
 func TestTenantStatus(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -179,7 +215,7 @@ func TestTenantStatus(t *testing.T) {
 	if _, err := p.ReservePlacement(ctx, lease, "", auto); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.RegisterTenant(ctx, lease, "1"); err != nil {
+	if err := p.RegisterTenant(ctx, lease, "acme", "1"); err != nil {
 		t.Fatal(err)
 	}
 	_, err := p.ChangeTenantStatus(ctx, "acme", tenancy.TenantSuspended, "", operator)
@@ -244,7 +280,7 @@ func TestGrantToIsEnoughAndNoMore(t *testing.T) {
 	if _, err := svc.ReservePlacement(ctx, lease, "", auto); err != nil {
 		t.Fatal(err)
 	}
-	if err := svc.RegisterTenant(ctx, lease, "1"); err != nil {
+	if err := svc.RegisterTenant(ctx, lease, "acme", "1"); err != nil {
 		t.Fatal(err)
 	}
 	if err := svc.CompleteProvision(ctx, lease); err != nil {
@@ -338,7 +374,7 @@ func TestListTenantsShowsThoseInFlightAndPages(t *testing.T) {
 	if _, err := p.ReservePlacement(ctx, lease, "", auto); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.RegisterTenant(ctx, lease, "1"); err != nil {
+	if err := p.RegisterTenant(ctx, lease, "acme", "1"); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.CompleteProvision(ctx, lease); err != nil {

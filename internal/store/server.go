@@ -36,7 +36,7 @@ func server(ctx context.Context, db execer, name string) (tenancy.ServerLoad, er
 // AddServer registers a server. It fails with CodeConflict if the name is taken.
 func (s *Store) AddServer(ctx context.Context, srv tenancy.DBServer, actor tenancy.Actor) (tenancy.ServerLoad, error) {
 	var added tenancy.ServerLoad
-	err := s.inTx(ctx, func(tx pgx.Tx) error {
+	err := s.inTx(ctx, func(tx *transaction) error {
 		tag, err := tx.Exec(ctx, `
 			INSERT INTO identity.db_server (db_server_id, name, host, port, region, admin_secret_ref, capacity_hint, is_active)
 			VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT (name) DO NOTHING`,
@@ -50,7 +50,7 @@ func (s *Store) AddServer(ctx context.Context, srv tenancy.DBServer, actor tenan
 		if added, err = server(ctx, tx, srv.Name); err != nil {
 			return err
 		}
-		return appendAudit(ctx, tx, tenancy.AuditEvent{
+		return appendAudit(tx, tenancy.AuditEvent{
 			Type: tenancy.EventDBServerAdded, Actor: actor, Details: serverDetails(added.DBServer),
 		})
 	})
@@ -60,7 +60,7 @@ func (s *Store) AddServer(ctx context.Context, srv tenancy.DBServer, actor tenan
 // UpdateServer changes a server and returns it, or CodeNotFound.
 func (s *Store) UpdateServer(ctx context.Context, name string, c tenancy.ServerChange, actor tenancy.Actor) (tenancy.ServerLoad, error) {
 	var updated tenancy.ServerLoad
-	err := s.inTx(ctx, func(tx pgx.Tx) error {
+	err := s.inTx(ctx, func(tx *transaction) error {
 		if _, err := tx.Exec(ctx, `
 			UPDATE identity.db_server
 			SET host = coalesce($2, host), port = coalesce($3, port), region = coalesce($4, region),
@@ -75,7 +75,7 @@ func (s *Store) UpdateServer(ctx context.Context, name string, c tenancy.ServerC
 		if updated, err = server(ctx, tx, name); err != nil {
 			return err
 		}
-		return appendAudit(ctx, tx, tenancy.AuditEvent{
+		return appendAudit(tx, tenancy.AuditEvent{
 			Type: tenancy.EventDBServerUpdated, Actor: actor, Details: serverDetails(updated.DBServer),
 		})
 	})

@@ -27,7 +27,7 @@ func (s *Store) OpenSession(ctx context.Context, u tenancy.Account, hash []byte,
 	if !sn.AuthenticatedAt.IsZero() {
 		authenticatedAt = &sn.AuthenticatedAt
 	}
-	err := s.inTx(ctx, func(tx pgx.Tx) error {
+	err := s.inTx(ctx, func(tx *transaction) error {
 		if replaced != "" {
 			if _, err := tx.Exec(ctx, `DELETE FROM identity.platform_session WHERE session_id = $1`, replaced); err != nil {
 				return err
@@ -47,7 +47,7 @@ func (s *Store) OpenSession(ctx context.Context, u tenancy.Account, hash []byte,
 		if err != nil {
 			return err
 		}
-		return appendAudit(ctx, tx, tenancy.AuditEvent{
+		return appendAudit(tx, tenancy.AuditEvent{
 			Type: tenancy.EventSignedIn, Actor: tenancy.Actor{UserID: u.ID, Name: u.Email},
 			Details: map[string]any{"sessionId": sn.ID, "clientIp": sn.Address, "secondFactor": sn.SecondFactor},
 		})
@@ -89,20 +89,20 @@ func (s *Store) SessionByToken(ctx context.Context, hash []byte) (tenancy.Sessio
 // SessionShowedSecondFactor marks a session whose person showed the second factor
 // after they had signed in, and proved who they are once more with it.
 func (s *Store) SessionShowedSecondFactor(ctx context.Context, id tenancy.SessionID, actor tenancy.Actor) error {
-	return s.inTx(ctx, func(tx pgx.Tx) error {
+	return s.inTx(ctx, func(tx *transaction) error {
 		if err := markSecondFactor(ctx, tx, id); err != nil {
 			return err
 		}
 		if _, err := tx.Exec(ctx, `UPDATE identity.platform_session SET authenticated_at = now() WHERE session_id = $1`, id); err != nil {
 			return err
 		}
-		return appendAudit(ctx, tx, tenancy.AuditEvent{
+		return appendAudit(tx, tenancy.AuditEvent{
 			Type: tenancy.EventSecondFactorShown, Actor: actor, Details: map[string]any{"sessionId": id},
 		})
 	})
 }
 
-func markSecondFactor(ctx context.Context, tx pgx.Tx, id tenancy.SessionID) error {
+func markSecondFactor(ctx context.Context, tx *transaction, id tenancy.SessionID) error {
 	if id == "" {
 		return nil
 	}
@@ -133,7 +133,7 @@ func (s *Store) EndSession(ctx context.Context, id tenancy.SessionID, owner tena
 	if !validID(id) {
 		return noSuchSession(id)
 	}
-	return s.inTx(ctx, func(tx pgx.Tx) error {
+	return s.inTx(ctx, func(tx *transaction) error {
 		tag, err := tx.Exec(ctx, `DELETE FROM identity.platform_session WHERE session_id = $1 AND platform_user_id = $2`, id, owner)
 		if err != nil {
 			return err
@@ -141,7 +141,7 @@ func (s *Store) EndSession(ctx context.Context, id tenancy.SessionID, owner tena
 		if tag.RowsAffected() == 0 {
 			return noSuchSession(id)
 		}
-		return appendAudit(ctx, tx, tenancy.AuditEvent{
+		return appendAudit(tx, tenancy.AuditEvent{
 			Type: tenancy.EventSignedOut, Actor: actor, Details: map[string]any{"sessionId": id},
 		})
 	})
@@ -152,7 +152,7 @@ func noSuchSession(id tenancy.SessionID) error {
 }
 
 // endSessions ends the user's sessions but one, which may be empty.
-func endSessions(ctx context.Context, tx pgx.Tx, owner tenancy.UserID, except tenancy.SessionID) (ended int64, err error) {
+func endSessions(ctx context.Context, tx *transaction, owner tenancy.UserID, except tenancy.SessionID) (ended int64, err error) {
 	tag, err := tx.Exec(ctx, `
 		DELETE FROM identity.platform_session
 		WHERE platform_user_id = $1 AND ($2::uuid IS NULL OR session_id <> $2)`, owner, nullable(except))

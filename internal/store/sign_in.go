@@ -32,7 +32,7 @@ const (
 // the attempt: so long nobody may try again. Whether the account exists makes no
 // difference. scope is empty for the platform, else the tenant's id.
 func (s *Store) BeginSignIn(ctx context.Context, scope, account, address string) (wait time.Duration, err error) {
-	err = s.inTx(ctx, func(tx pgx.Tx) error {
+	err = s.inTx(ctx, func(tx *transaction) error {
 		// Always in this order, so that two attempts never wait for each other in a
 		// circle; what is refused counts no further.
 		for _, a := range []struct {
@@ -76,7 +76,7 @@ func (s *Store) BeginSignIn(ctx context.Context, scope, account, address string)
 // SignInSucceeded forgets the attempts on the account, and takes this one off
 // those of the address. Only an attempt that BeginSignIn counted may end so.
 func (s *Store) SignInSucceeded(ctx context.Context, scope, account, address string) error {
-	return s.inTx(ctx, func(tx pgx.Tx) error {
+	return s.inTx(ctx, func(tx *transaction) error {
 		if _, err := tx.Exec(ctx, `
 			UPDATE identity.sign_in_attempt SET attempts = greatest(attempts - 1, 0), blocked_until = now()
 			WHERE scope = $1 AND kind = 'address' AND subject = $2`, scope, subject(address)); err != nil {
@@ -93,7 +93,7 @@ func (s *Store) SignInSucceeded(ctx context.Context, scope, account, address str
 // ForgetSignIns removes what counts for nothing any more: old attempts and the
 // platform's sessions that have ended.
 func (s *Store) ForgetSignIns(ctx context.Context) error {
-	return s.inTx(ctx, func(tx pgx.Tx) error {
+	return s.inTx(ctx, func(tx *transaction) error {
 		if _, err := tx.Exec(ctx, `
 			DELETE FROM identity.sign_in_attempt WHERE last_at < now() - $1::interval AND blocked_until <= now()`, signInForget); err != nil {
 			return err
@@ -143,14 +143,14 @@ func (s *Store) Account(ctx context.Context, id tenancy.UserID) (tenancy.Account
 
 // SetPassword changes the user's password and ends their other sessions.
 func (s *Store) SetPassword(ctx context.Context, id tenancy.UserID, hash string, except tenancy.SessionID, actor tenancy.Actor) error {
-	return s.inTx(ctx, func(tx pgx.Tx) error {
+	return s.inTx(ctx, func(tx *transaction) error {
 		if _, err := tx.Exec(ctx, `UPDATE identity.platform_user SET password_hash = $2 WHERE platform_user_id = $1`, id, hash); err != nil {
 			return err
 		}
 		if _, err := endSessions(ctx, tx, id, except); err != nil {
 			return err
 		}
-		return appendAudit(ctx, tx, tenancy.AuditEvent{
+		return appendAudit(tx, tenancy.AuditEvent{
 			Type: tenancy.EventPasswordChanged, Actor: actor, Details: map[string]any{"platformUserId": id},
 		})
 	})
@@ -172,7 +172,7 @@ func (s *Store) BeginSecondFactor(ctx context.Context, id tenancy.UserID, secret
 // recovery codes, ends the user's other sessions and marks this one. It fails
 // with CodeConflict if that is not the secret begun last.
 func (s *Store) ConfirmSecondFactor(ctx context.Context, id tenancy.UserID, secret string, step int64, codes [][]byte, session tenancy.SessionID, actor tenancy.Actor) error {
-	return s.inTx(ctx, func(tx pgx.Tx) error {
+	return s.inTx(ctx, func(tx *transaction) error {
 		tag, err := tx.Exec(ctx, `
 			UPDATE identity.platform_user SET totp_confirmed_at = now(), totp_last_step = $3
 			WHERE platform_user_id = $1 AND totp_secret = $2 AND totp_secret <> '' AND totp_confirmed_at IS NULL`, id, secret, step)
@@ -195,7 +195,7 @@ func (s *Store) ConfirmSecondFactor(ctx context.Context, id tenancy.UserID, secr
 		if err := markSecondFactor(ctx, tx, session); err != nil {
 			return err
 		}
-		return appendAudit(ctx, tx, tenancy.AuditEvent{
+		return appendAudit(tx, tenancy.AuditEvent{
 			Type: tenancy.EventSecondFactorSet, Actor: actor, Details: map[string]any{"platformUserId": id},
 		})
 	})
@@ -204,20 +204,20 @@ func (s *Store) ConfirmSecondFactor(ctx context.Context, id tenancy.UserID, secr
 // RemoveSecondFactor takes a TOTP and its recovery codes away, and ends the
 // user's sessions but this one: what waits for the factor must not go on without.
 func (s *Store) RemoveSecondFactor(ctx context.Context, id tenancy.UserID, session tenancy.SessionID, actor tenancy.Actor) error {
-	return s.inTx(ctx, func(tx pgx.Tx) error {
+	return s.inTx(ctx, func(tx *transaction) error {
 		if err := forgetSecondFactor(ctx, tx, id); err != nil {
 			return err
 		}
 		if _, err := endSessions(ctx, tx, id, session); err != nil {
 			return err
 		}
-		return appendAudit(ctx, tx, tenancy.AuditEvent{
+		return appendAudit(tx, tenancy.AuditEvent{
 			Type: tenancy.EventSecondFactorRemoved, Actor: actor, Details: map[string]any{"platformUserId": id},
 		})
 	})
 }
 
-func forgetSecondFactor(ctx context.Context, tx pgx.Tx, id tenancy.UserID) error {
+func forgetSecondFactor(ctx context.Context, tx *transaction, id tenancy.UserID) error {
 	if _, err := tx.Exec(ctx, `DELETE FROM identity.recovery_code WHERE platform_user_id = $1`, id); err != nil {
 		return err
 	}

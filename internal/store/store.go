@@ -93,11 +93,6 @@ func (s *Store) Close() { s.pool.Close() }
 // Ping reports whether master answers.
 func (s *Store) Ping(ctx context.Context) error { return classify(s.pool.Ping(ctx)) }
 
-// inTx runs f in a transaction. What f returns comes back classified.
-func (s *Store) inTx(ctx context.Context, f func(pgx.Tx) error) error {
-	return classify(pgx.BeginFunc(ctx, s.pool, f))
-}
-
 func classify(err error) error {
 	if err == nil {
 		return nil

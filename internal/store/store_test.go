@@ -50,6 +50,13 @@ func (p plane) scan(t *testing.T, sql string, dest any, args ...any) {
 	}
 }
 
+// contents is every row of master.
+func (p plane) contents(t *testing.T) (all string) {
+	t.Helper()
+	p.scan(t, `SELECT schema_to_xml('identity', true, false, '')::text`, &all)
+	return all
+}
+
 func (p plane) addServer(t *testing.T, name string, capacity int) {
 	t.Helper()
 	_, err := p.AddServer(t.Context(), tenancy.DBServer{

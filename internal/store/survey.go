@@ -67,7 +67,7 @@ func (s *Store) FreeStaleReservation(ctx context.Context, id tenancy.JobID) erro
 
 // RingJob rings for a job that no worker holds, whatever Redis may still have.
 func (s *Store) RingJob(ctx context.Context, id tenancy.JobID) error {
-	err := s.inTx(ctx, func(tx pgx.Tx) error { return ringIdle(ctx, tx, id) })
+	err := s.inTx(ctx, func(tx *transaction) error { return ringIdle(ctx, tx, id) })
 	if err == nil {
 		s.wake()
 	}
@@ -79,7 +79,7 @@ func (s *Store) RingJob(ctx context.Context, id tenancy.JobID) error {
 // CodeJobInProgress or CodeConflict otherwise: the world has changed since it was
 // looked at.
 func (s *Store) WhileIdle(ctx context.Context, slug tenancy.Slug, registered bool, f func(context.Context) error) error {
-	return s.inTx(ctx, func(tx pgx.Tx) error {
+	return s.inTx(ctx, func(tx *transaction) error {
 		// The transaction idles while f works.
 		if _, err := tx.Exec(ctx, `SET LOCAL idle_in_transaction_session_timeout = '5min'`); err != nil {
 			return err

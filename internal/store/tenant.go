@@ -101,7 +101,7 @@ func (s *Store) RegisteredTenant(ctx context.Context, slug tenancy.Slug) (t tena
 // CodeConflict if the tenant has that status or is in a job's hands.
 func (s *Store) ChangeTenantStatus(ctx context.Context, slug tenancy.Slug, to tenancy.TenantStatus, reason string, actor tenancy.Actor) (tenancy.Tenant, error) {
 	var changed tenancy.Tenant
-	err := s.inTx(ctx, func(tx pgx.Tx) error {
+	err := s.inTx(ctx, func(tx *transaction) error {
 		var id tenancy.TenantID
 		var from tenancy.TenantStatus
 		err := tx.QueryRow(ctx, `SELECT tenant_id, status FROM identity.tenant WHERE slug = $1 FOR NO KEY UPDATE`, slug).Scan(&id, &from)
@@ -118,7 +118,7 @@ func (s *Store) ChangeTenantStatus(ctx context.Context, slug tenancy.Slug, to te
 		if _, err := tx.Exec(ctx, `UPDATE identity.tenant SET status = $2, updated_at = now() WHERE tenant_id = $1`, id, to); err != nil {
 			return err
 		}
-		if err := appendAudit(ctx, tx, tenancy.AuditEvent{
+		if err := appendAudit(tx, tenancy.AuditEvent{
 			Type: tenancy.EventStatusChanged, TenantID: id, Slug: string(slug), Actor: actor,
 			Details: map[string]any{"from": from, "to": to, "reason": reason},
 		}); err != nil {

@@ -14,7 +14,7 @@ import (
 // It fails with CodeConflict if the e-mail address is taken. The audit row is
 // written if event is not empty.
 func (s *Store) CreateUser(ctx context.Context, u tenancy.User, passwordHash string, event tenancy.EventType, actor tenancy.Actor) (tenancy.User, error) {
-	err := s.inTx(ctx, func(tx pgx.Tx) error {
+	err := s.inTx(ctx, func(tx *transaction) error {
 		u.ID, u.IsActive = tenancy.UserID(newID()), true
 		err := tx.QueryRow(ctx, `
 			INSERT INTO identity.platform_user (platform_user_id, email, display_name, role, password_hash)
@@ -26,7 +26,7 @@ func (s *Store) CreateUser(ctx context.Context, u tenancy.User, passwordHash str
 		if err != nil || event == "" {
 			return err
 		}
-		return appendAudit(ctx, tx, tenancy.AuditEvent{
+		return appendAudit(tx, tenancy.AuditEvent{
 			Type: event, Actor: actor, Details: map[string]any{"platformUserId": u.ID, "role": u.Role},
 		})
 	})
@@ -43,7 +43,7 @@ func (s *Store) UserByEmail(ctx context.Context, email string) (tenancy.User, er
 func (s *Store) CreateToken(ctx context.Context, owner tenancy.UserID, name string, hash []byte, expiresAt *time.Time, actor tenancy.Actor) (tenancy.APIToken, error) {
 	id := tenancy.TokenID(newID())
 	var token tenancy.APIToken
-	err := s.inTx(ctx, func(tx pgx.Tx) error {
+	err := s.inTx(ctx, func(tx *transaction) error {
 		if _, err := tx.Exec(ctx, `
 			INSERT INTO identity.api_token (token_id, platform_user_id, name, token_hash, expires_at)
 			VALUES ($1, $2, $3, $4, $5)`, id, owner, name, hash, expiresAt); err != nil {
@@ -56,7 +56,7 @@ func (s *Store) CreateToken(ctx context.Context, owner tenancy.UserID, name stri
 		if token, err = pgx.CollectExactlyOneRow(rows, scanToken); err != nil {
 			return err
 		}
-		return appendAudit(ctx, tx, tenancy.AuditEvent{
+		return appendAudit(tx, tenancy.AuditEvent{
 			Type: tenancy.EventAPITokenCreated, Actor: actor,
 			Details: map[string]any{"tokenId": id, "name": name, "platformUserId": owner},
 		})
@@ -93,7 +93,7 @@ func (s *Store) RevokeToken(ctx context.Context, id tenancy.TokenID, owner tenan
 	if !validID(id) {
 		return noSuchToken(id)
 	}
-	return s.inTx(ctx, func(tx pgx.Tx) error {
+	return s.inTx(ctx, func(tx *transaction) error {
 		tag, err := tx.Exec(ctx, `
 			UPDATE identity.api_token SET revoked_at = now()
 			WHERE token_id = $1 AND revoked_at IS NULL AND ($2::uuid IS NULL OR platform_user_id = $2)`, id, nullable(owner))
@@ -103,7 +103,7 @@ func (s *Store) RevokeToken(ctx context.Context, id tenancy.TokenID, owner tenan
 		if tag.RowsAffected() == 0 {
 			return noSuchToken(id)
 		}
-		return appendAudit(ctx, tx, tenancy.AuditEvent{
+		return appendAudit(tx, tenancy.AuditEvent{
 			Type: tenancy.EventAPITokenRevoked, Actor: actor, Details: map[string]any{"tokenId": id},
 		})
 	})

@@ -30,7 +30,7 @@ func (s *Store) ListUsers(ctx context.Context) ([]tenancy.User, error) {
 // and losing the second factor end the user's sessions at once.
 func (s *Store) UpdateUser(ctx context.Context, email string, c tenancy.UserChange, actor tenancy.Actor) (tenancy.User, error) {
 	var u tenancy.User
-	err := s.inTx(ctx, func(tx pgx.Tx) error {
+	err := s.inTx(ctx, func(tx *transaction) error {
 		before, err := account(ctx, tx, `WHERE lower(email) = lower($1) FOR NO KEY UPDATE`, email)
 		if err != nil {
 			return err
@@ -56,7 +56,7 @@ func (s *Store) UpdateUser(ctx context.Context, email string, c tenancy.UserChan
 				return err
 			}
 		}
-		return appendAudit(ctx, tx, tenancy.AuditEvent{
+		return appendAudit(tx, tenancy.AuditEvent{
 			Type: tenancy.EventUserChanged, Actor: actor, Details: map[string]any{
 				"platformUserId": u.ID, "role": u.Role, "roleBefore": before.Role, "isActive": u.IsActive,
 				"secondFactorRemoved": c.ForgetSecondFactor, "sessionsEnded": ended,
@@ -73,7 +73,7 @@ func (s *Store) UpdateUser(ctx context.Context, email string, c tenancy.UserChan
 // another identity of a provider.
 func (s *Store) UserFromProvider(ctx context.Context, id tenancy.ExternalIdentity) (tenancy.User, error) {
 	var u tenancy.User
-	err := s.inTx(ctx, func(tx pgx.Tx) error {
+	err := s.inTx(ctx, func(tx *transaction) error {
 		known, err := account(ctx, tx, `WHERE oidc_issuer = $1 AND oidc_subject = $2 FOR NO KEY UPDATE`, id.Issuer, id.Subject)
 		if tenancy.CodeOf(err) == tenancy.CodeNotFound {
 			known, err = linkUser(ctx, tx, id)
@@ -97,7 +97,7 @@ func (s *Store) UserFromProvider(ctx context.Context, id tenancy.ExternalIdentit
 		if err != nil {
 			return err
 		}
-		return appendAudit(ctx, tx, tenancy.AuditEvent{
+		return appendAudit(tx, tenancy.AuditEvent{
 			Type: tenancy.EventUserChanged, Actor: tenancy.Actor{UserID: u.ID, Name: u.Email}, Details: map[string]any{
 				"platformUserId": u.ID, "role": u.Role, "roleBefore": before, "issuer": id.Issuer, "sessionsEnded": ended,
 			},
@@ -106,7 +106,7 @@ func (s *Store) UserFromProvider(ctx context.Context, id tenancy.ExternalIdentit
 	return u, err
 }
 
-func linkUser(ctx context.Context, tx pgx.Tx, id tenancy.ExternalIdentity) (tenancy.Account, error) {
+func linkUser(ctx context.Context, tx *transaction, id tenancy.ExternalIdentity) (tenancy.Account, error) {
 	event := tenancy.EventUserCreated
 	rows, err := tx.Query(ctx, `
 		INSERT INTO identity.platform_user (platform_user_id, email, display_name, role, oidc_issuer, oidc_subject)
@@ -134,7 +134,7 @@ func linkUser(ctx context.Context, tx pgx.Tx, id tenancy.ExternalIdentity) (tena
 	if err != nil {
 		return tenancy.Account{}, err
 	}
-	return tenancy.Account{User: u}, appendAudit(ctx, tx, tenancy.AuditEvent{
+	return tenancy.Account{User: u}, appendAudit(tx, tenancy.AuditEvent{
 		Type: event, Actor: tenancy.Actor{UserID: u.ID, Name: u.Email},
 		Details: map[string]any{"platformUserId": u.ID, "role": u.Role, "issuer": id.Issuer},
 	})

@@ -12,7 +12,8 @@ import (
 
 // claimWarm places the job $1 on the server $2 and gives it the oldest ready database
 // there that is a copy of the template $3, if the job is one that somebody waits for.
-// Placements happen one at a time, so nothing is claimed twice.
+// Placements happen one at a time, so nothing is claimed twice. It answers with what it
+// gave, or whether it would have if there had been one.
 const claimWarm = `
 	WITH placed AS (
 		UPDATE identity.job SET db_server_id = $2, capacity_reserved = NOT dry_run, version = version + 1
@@ -24,7 +25,7 @@ const claimWarm = `
 			WHERE db_server_id = $2 AND template = $3 AND state = 'ready' AND (SELECT wants FROM placed)
 			ORDER BY created_at, warm_database_id LIMIT 1 FOR UPDATE SKIP LOCKED)
 		RETURNING warm_database_id)
-	SELECT coalesce((SELECT warm_database_id::text FROM claimed), ''), wants FROM placed`
+	SELECT coalesce((SELECT warm_database_id::text FROM claimed), ''), wants AND NOT EXISTS (SELECT FROM claimed) FROM placed`
 
 // retireClaimed is a part of a statement that retires what the jobs of its part job
 // have claimed: it is their tenants' by now, or will never be.
@@ -33,7 +34,7 @@ const retireClaimed = `
 	WHERE state = 'claimed' AND job_id IN (SELECT job_id FROM job)`
 
 // claimedBy returns what the job has claimed, if anything.
-func claimedBy(ctx context.Context, tx pgx.Tx, id tenancy.JobID) (warm tenancy.WarmDatabaseID, err error) {
+func claimedBy(ctx context.Context, tx *transaction, id tenancy.JobID) (warm tenancy.WarmDatabaseID, err error) {
 	err = tx.QueryRow(ctx, `
 		SELECT warm_database_id FROM identity.warm_database WHERE job_id = $1 AND state = 'claimed'`, id).Scan(&warm)
 	if errors.Is(err, pgx.ErrNoRows) {

@@ -44,7 +44,7 @@ func (b *bench) invited(t *testing.T) tenancy.Job {
 		return placement.Choose(loads, name)
 	})
 	check(err)
-	check(b.RegisterTenant(ctx, lease, "5/0"))
+	check(b.RegisterTenant(ctx, lease, job.Slug, "5/0"))
 	check(b.CompleteProvision(ctx, lease))
 	return job
 }

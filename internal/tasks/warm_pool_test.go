@@ -178,7 +178,11 @@ func TestThePoolIsFilledAndRefilled(t *testing.T) {
 	// Not while the job waits for its database.
 	b.wantHeld(t, map[string]int{"pg-a one ready": 2, "pg-a one claimed": 1, "pg-b one ready": 1})
 	b.servers.set(func(s *warmServers) { delete(s.there, place.Warm) }) // renamed
-	if err := b.RegisterTenant(t.Context(), lease, "1"); err != nil {
+	job, err := b.Job(t.Context(), lease.JobID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.RegisterTenant(t.Context(), lease, job.Slug, "1"); err != nil {
 		t.Fatal(err)
 	}
 	b.exec(t, `UPDATE identity.job SET phase = 'admin_seeded' WHERE job_id = $1`, lease.JobID)
