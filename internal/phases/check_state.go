@@ -107,10 +107,19 @@ func together(functions []func()) {
 // askHome looks for a database of the name on the tenant's own server, which must be
 // reachable.
 func (p CheckState) askHome(ctx context.Context, slug tenancy.Slug, home tenancy.DBServer) (tenancy.DatabaseState, error) {
-	if err := p.Databases.Resolve(ctx, home); err != nil {
-		return tenancy.DatabaseState{}, fmt.Errorf("cannot reach server %s: %w", home.Name, err)
+	var state tenancy.DatabaseState
+	var changed bool
+	var unresolved, err error
+	together([]func(){
+		func() { changed, unresolved = p.Databases.Resolve(ctx, home) },
+		func() { state, err = p.Databases.Inspect(ctx, home, slug) },
+	})
+	if unresolved != nil {
+		return tenancy.DatabaseState{}, fmt.Errorf("cannot reach server %s: %w", home.Name, unresolved)
 	}
-	state, err := p.Databases.Inspect(ctx, home, slug)
+	if changed {
+		state, err = p.Databases.Inspect(ctx, home, slug)
+	}
 	if err != nil {
 		return state, fmt.Errorf("cannot look up database %s on %s: %w", slug.DatabaseName(), home.Name, err)
 	}

@@ -24,7 +24,7 @@ type OffboardRegistry interface {
 // OffboardDatabases are the tenant servers, as the phases of offboarding need
 // them.
 type OffboardDatabases interface {
-	Resolve(ctx context.Context, server tenancy.DBServer) error
+	Resolve(ctx context.Context, server tenancy.DBServer) (changed bool, err error)
 	Inspect(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug) (tenancy.DatabaseState, error)
 	SetAccess(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, access tenancy.Access) error
 	Adopt(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership) error

@@ -171,7 +171,7 @@ func findRemains(ctx context.Context, run *pipeline.Run, registry OffboardRegist
 // inspectWithin gives a server that may be left out little time.
 func inspectWithin(ctx context.Context, databases OffboardDatabases, server tenancy.DBServer, slug tenancy.Slug, needed bool) (tenancy.DatabaseState, error) {
 	if needed {
-		if err := databases.Resolve(ctx, server); err != nil {
+		if _, err := databases.Resolve(ctx, server); err != nil {
 			return tenancy.DatabaseState{}, err
 		}
 	} else {

@@ -27,8 +27,9 @@ type Registry interface {
 
 // Databases are the tenant servers.
 type Databases interface {
-	// Resolve reads the server's admin connection afresh from the vault.
-	Resolve(ctx context.Context, server tenancy.DBServer) error
+	// Resolve reads the server's admin connection afresh from the vault. changed tells
+	// that it is another one than before.
+	Resolve(ctx context.Context, server tenancy.DBServer) (changed bool, err error)
 	Inspect(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug) (tenancy.DatabaseState, error)
 	// WarmPassword is the one that the application of a prepared database has
 	// already, "" if that is not known here.

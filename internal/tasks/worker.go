@@ -18,9 +18,9 @@ import (
 )
 
 const (
-	// taskCheckInterval is how soon an idle worker sees a new task: 4 ms at the
-	// median for about 4 % of a core (docs/decisions.md, Pickup).
-	taskCheckInterval = 5 * time.Millisecond
+	// taskCheckInterval is how often an idle worker looks for a new task
+	// (docs/decisions.md, Pickup).
+	taskCheckInterval = 3 * time.Millisecond
 	// bulkCheckInterval is the same where nobody waits for the first one.
 	bulkCheckInterval = 200 * time.Millisecond
 	// abandonAfter is what a handler gets after its context has ended.

@@ -29,12 +29,16 @@ type adminPool struct {
 }
 
 // Resolve reads the server's admin URL from the vault and checks that it is a
-// usable one; it does not connect. It fails with CodeAdminConnUnresolved if the
+// usable one; it does not connect. changed tells that it is another one than before: what
+// was seen of the server meanwhile may have been seen elsewhere. It fails with CodeAdminConnUnresolved if the
 // vault has no such secret, refuses it, or holds something else in it. A vault
 // that is down is transient.
-func (s *Servers) Resolve(ctx context.Context, server tenancy.DBServer) error {
-	_, err := s.resolve(ctx, server)
-	return err
+func (s *Servers) Resolve(ctx context.Context, server tenancy.DBServer) (changed bool, err error) {
+	s.mu.Lock()
+	before := s.pools[server.ID]
+	s.mu.Unlock()
+	after, err := s.resolve(ctx, server)
+	return before != nil && after != before, err
 }
 
 // acquire returns a connection to the server's maintenance database. A refused

@@ -28,7 +28,7 @@ func TestResolve(t *testing.T) {
 			t.Parallel()
 			b := setup(t)
 			b.vault.set("admin-url", test.value)
-			err := b.Resolve(t.Context(), b.server)
+			_, err := b.Resolve(t.Context(), b.server)
 			wantCode(t, err, tenancy.CodeAdminConnUnresolved, false, "hunter2")
 			want := "Secret admin-url of server pg-test is no usable admin URL: " + test.want + "."
 			if got := tenancy.AsError(err).Message; got != want {
@@ -44,7 +44,7 @@ func TestResolveAsksTheVault(t *testing.T) {
 	b := setup(t)
 	unknown := b.server
 	unknown.AdminSecretRef = "absent"
-	err := b.Resolve(t.Context(), unknown)
+	_, err := b.Resolve(t.Context(), unknown)
 	wantCode(t, err, tenancy.CodeAdminConnUnresolved, false)
 	if got := tenancy.AsError(err).Message; !strings.Contains(got, "pg-test") || !strings.Contains(got, "absent") {
 		t.Errorf("message %q names neither the server nor the secret", got)
@@ -52,13 +52,14 @@ func TestResolveAsksTheVault(t *testing.T) {
 	b.vault.mu.Lock()
 	b.vault.err = tenancy.Unavailable(errors.New("connection refused"), "the vault does not answer")
 	b.vault.mu.Unlock()
-	wantCode(t, b.Resolve(t.Context(), b.server), tenancy.CodeDependencyUnavailable, true)
+	_, err = b.Resolve(t.Context(), b.server)
+	wantCode(t, err, tenancy.CodeDependencyUnavailable, true)
 	// What is known goes on working while the vault is down.
 	b.inspect(t)
 	b.vault.mu.Lock()
 	b.vault.err = nil
 	b.vault.mu.Unlock()
-	if err := b.Resolve(t.Context(), b.server); err != nil {
+	if _, err := b.Resolve(t.Context(), b.server); err != nil {
 		t.Error(err)
 	}
 }
@@ -106,7 +107,7 @@ func TestServerThatIsDown(t *testing.T) {
 	down := b.server
 	down.ID, down.AdminSecretRef = "down", "down"
 	b.vault.set("down", "postgres://postgres:hunter2@127.0.0.1:1/postgres?sslmode=disable")
-	if err := b.Resolve(t.Context(), down); err != nil {
+	if _, err := b.Resolve(t.Context(), down); err != nil {
 		t.Fatal(err)
 	}
 	_, err := b.EnsureDatabase(t.Context(), down, b.slug, b.owner, b.appURL, tenancy.DatabaseSource{})
@@ -123,7 +124,7 @@ func TestAppURL(t *testing.T) {
 		strings.TrimSuffix(b.pg.URL(), "?sslmode=disable"):                                         "postgres://tenant_a_b_app:pw@db.example.com:6432/tenant_a_b",
 	} {
 		b.vault.set("admin-url", admin)
-		if err := b.Resolve(t.Context(), b.server); err != nil {
+		if _, err := b.Resolve(t.Context(), b.server); err != nil {
 			t.Fatal(err)
 		}
 		got, err := b.AppURL(t.Context(), b.server, "a-b", "pw")
@@ -132,7 +133,7 @@ func TestAppURL(t *testing.T) {
 		}
 	}
 	b.vault.set("admin-url", b.pg.URL())
-	if err := b.Resolve(t.Context(), b.server); err != nil {
+	if _, err := b.Resolve(t.Context(), b.server); err != nil {
 		t.Fatal(err)
 	}
 	for _, bad := range []string{

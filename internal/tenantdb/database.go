@@ -19,42 +19,41 @@ import (
 // nothing but the password's salt. It fails with CodePartialState, and without any
 // effect, if something of the slug's name exists that owner's job did not make.
 func (s *Servers) EnsureDatabase(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string, source tenancy.DatabaseSource) (origin tenancy.DatabaseOrigin, err error) {
-	err = s.withSlug(ctx, server, slug, func(ctx context.Context, w *work, f facts) error {
-		w.keeps = tenancy.HasFence(ctx)
-		origin, err = w.ensure(ctx, owner, appURL, source, f)
-		return err
-	})
-	return origin, err
-}
-
-func (w *work) ensure(ctx context.Context, owner tenancy.Ownership, appURL string, source tenancy.DatabaseSource, f facts) (origin tenancy.DatabaseOrigin, err error) {
 	if err := checkOwner(owner); err != nil {
 		return origin, err
 	}
-	password, err := appPassword(w.slug, appURL)
+	password, err := appPassword(slug, appURL)
 	if err != nil {
 		return origin, err
 	}
-	if err := f.foreign(w.server, owner); err != nil {
-		return origin, err
-	}
 	var open []string
-	var prepared warmFacts
 	questions := []question{openMaintenance(&open)}
+	var p prepared
 	if source.Warm != "" {
-		questions = append(questions, prepared.look(warmPlace(source.Warm)))
+		p = s.prepared(source.Warm)
+		questions = append(questions, p.look(warmPlace(p.id)))
 	}
-	if err := ask(ctx, w.conn, questions...); err != nil {
-		return origin, failed(ctx, err, "cannot look at the maintenance and the prepared databases"+on(w.server))
-	}
-	if err := w.closeMaintenance(ctx, open); err != nil {
-		return origin, err
-	}
-	if source.Warm != "" && !f.database.exists && !f.ownerRole.exists && !f.appRole.exists {
-		if origin, err = w.take(ctx, source.Warm, prepared, owner, password); err != nil || origin.Warm {
-			return origin, err
+	err = s.holdSlug(ctx, server, slug, func(ctx context.Context, w *work, f facts) error {
+		w.keeps = tenancy.HasFence(ctx)
+		if err := f.foreign(server, owner); err != nil {
+			return err
 		}
-	}
+		if err := w.closeMaintenance(ctx, open); err != nil {
+			return err
+		}
+		if p.id != "" && !f.database.exists && !f.ownerRole.exists && !f.appRole.exists {
+			if origin, err = w.take(ctx, p, owner, password); err != nil || origin.Warm {
+				return err
+			}
+		}
+		origin, err = w.ensure(ctx, owner, password, source.Bulk, f)
+		return err
+	}, questions...)
+	return origin, err
+}
+
+// ensure makes roles and database, or finishes a half of them.
+func (w *work) ensure(ctx context.Context, owner tenancy.Ownership, password string, bulk bool, f facts) (origin tenancy.DatabaseOrigin, err error) {
 	if err := w.ensureRoles(ctx, f, owner, password); err != nil {
 		return origin, err
 	}
@@ -65,7 +64,7 @@ func (w *work) ensure(ctx context.Context, owner tenancy.Ownership, appURL strin
 		f.database.exists = false
 	}
 	if !f.database.exists {
-		if origin, err = w.create(ctx, source.Bulk); err != nil {
+		if origin, err = w.create(ctx, bulk); err != nil {
 			return origin, err
 		}
 	}
@@ -182,6 +181,9 @@ func (w *work) open(ctx context.Context, owner tenancy.Ownership) error {
 func (w *work) ensureRoles(ctx context.Context, f facts, owner tenancy.Ownership, password string) error {
 	verifier, err := scramVerifier(password)
 	if err != nil {
+		return err
+	}
+	if err := tenancy.CheckFence(ctx); err != nil {
 		return err
 	}
 	ownerRole, appRole := quote(f.ownerRole.name), quote(f.appRole.name)

@@ -97,6 +97,15 @@ func (w *work) terminate(ctx context.Context, database string) error {
 	return err
 }
 
+// sessionsIn asks which of our own sessions are in a database.
+func (s *Servers) sessionsIn(database string, pids *[]int32) question {
+	return question{
+		"SELECT ARRAY(SELECT pid FROM pg_stat_activity WHERE datname = $1 AND usename = current_user AND application_name = $2)",
+		[]any{database, s.cfg.AppName},
+		func(row pgx.Row) error { return row.Scan(pids) },
+	}
+}
+
 // endSessions ends our own sessions in the database, and returns when
 // they are gone. They are those of this package's earlier callers that died:
 // the present one holds the slug and has none but what was kept for it.

@@ -19,7 +19,7 @@ const (
 )
 
 // configFor returns how to connect to the database as the admin or, if role is
-// not empty, as that role: RESET ROLE leads back to it.
+// not empty, as that role: RESET ROLE leads back to it, and SET ROLE NONE to the admin.
 func (w *work) configFor(role string) *pgx.ConnConfig {
 	cfg := w.pool.Config().ConnConfig
 	cfg.Database = w.database
@@ -41,7 +41,7 @@ func (w *work) configFor(role string) *pgx.ConnConfig {
 func (w *work) inside(ctx context.Context, f func(*pgx.Conn) error) error {
 	return w.within(ctx, func(s *session) error {
 		if s.owner != "" {
-			if _, err := s.conn.Exec(ctx, "RESET ROLE"); err != nil {
+			if _, err := s.conn.Exec(ctx, "SET ROLE NONE"); err != nil {
 				return err
 			}
 			s.owner = ""
@@ -69,7 +69,7 @@ func (w *work) within(ctx context.Context, f func(*session) error) error {
 		kept := s != nil
 		if !kept {
 			var err error
-			if s, err = w.connect(ctx); err != nil {
+			if s, err = w.connect(ctx, ""); err != nil {
 				return err
 			}
 		}
@@ -98,13 +98,13 @@ func (w *work) becomeOwner(ctx context.Context, s *session) error {
 		ownSchema, objectsOwner, w.owner).Scan(&s.owner)
 }
 
-// connect begins a session of the admin's in the database.
-func (w *work) connect(ctx context.Context) (*session, error) {
-	conn, err := pgx.ConnectConfig(ctx, w.configFor(""))
+// connect begins a session in the database, of the admin's or as owner.
+func (w *work) connect(ctx context.Context, owner string) (*session, error) {
+	conn, err := pgx.ConnectConfig(ctx, w.configFor(owner))
 	if pgerr.IsAuthFailure(err) {
 		// The admin's password may have changed since the pool was made.
 		if w.pool, err = w.resolve(ctx, w.server); err == nil {
-			conn, err = pgx.ConnectConfig(ctx, w.configFor(""))
+			conn, err = pgx.ConnectConfig(ctx, w.configFor(owner))
 		}
 	}
 	if err != nil {
@@ -116,7 +116,7 @@ func (w *work) connect(ctx context.Context) (*session, error) {
 			return nil, err
 		}
 	}
-	return &session{conn: conn}, nil
+	return &session{conn, owner}, nil
 }
 
 // prepare sets who may do what inside the database, for what is there and for

@@ -101,7 +101,7 @@ func TestLimitedAdminWithItsOwnMaintenanceDatabase(t *testing.T) {
 	sql(t, url, "CREATE DATABASE "+maintenance)
 	url = strings.Replace(url, "/postgres?", "/"+maintenance+"?", 1)
 	b.vault.set("admin-url", url)
-	if err := b.Resolve(t.Context(), b.server); err != nil {
+	if _, err := b.Resolve(t.Context(), b.server); err != nil {
 		t.Fatal(err)
 	}
 	b.ensure(t)

@@ -39,9 +39,21 @@ func placeOf(slug tenancy.Slug) place {
 	return place{database: slug.DatabaseName(), owner: slug.OwnerRole(), app: slug.AppRole()}
 }
 
-// withSlug calls f while it holds the slug's lock, with what there is of the slug. It
-// waits for the lock as long as ctx lasts.
-func (s *Servers) withSlug(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, f func(context.Context, *work, facts) error) error {
+// withSlug calls f while it holds the slug's lock, with what there is of the slug,
+// unless the context's fence says that the job was lost. It waits for the lock as long
+// as ctx lasts, and asks the questions along with it.
+func (s *Servers) withSlug(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, f func(context.Context, *work, facts) error, questions ...question) error {
+	return s.holdSlug(ctx, server, slug, func(ctx context.Context, w *work, found facts) error {
+		// Whoever waited for the lock may have lost the job meanwhile.
+		if err := tenancy.CheckFence(ctx); err != nil {
+			return err
+		}
+		return f(ctx, w, found)
+	}, questions...)
+}
+
+// holdSlug is withSlug for an f that asks the fence itself before each effect.
+func (s *Servers) holdSlug(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, f func(context.Context, *work, facts) error, questions ...question) error {
 	if _, err := tenancy.ParseSlug(string(slug), nil); err != nil {
 		return err
 	}
@@ -53,14 +65,10 @@ func (s *Servers) withSlug(ctx context.Context, server tenancy.DBServer, slug te
 	w := &work{Servers: s, server: server, slug: slug, place: placeOf(slug), pool: pool, conn: pooled.Conn()}
 	name := lockName(slug)
 	var found facts
-	if err := w.lock(ctx, name, found.look(slug)); err != nil {
+	if err := w.lock(ctx, name, append(questions, found.look(slug))...); err != nil {
 		return failed(ctx, err, "cannot lock "+slug.DatabaseName()+on(server))
 	}
 	defer w.unlock(ctx, name)
-	// Whoever waited for the lock may have lost the job meanwhile.
-	if err := tenancy.CheckFence(ctx); err != nil {
-		return err
-	}
 	return f(ctx, w, found)
 }
 

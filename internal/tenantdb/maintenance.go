@@ -5,6 +5,8 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
 // closeMaintenance takes the right to connect to the maintenance databases named,
@@ -14,6 +16,9 @@ import (
 func (w *work) closeMaintenance(ctx context.Context, names []string) error {
 	if len(names) == 0 {
 		return nil
+	}
+	if err := tenancy.CheckFence(ctx); err != nil {
+		return err
 	}
 	err := pgx.BeginFunc(ctx, w.conn, func(tx pgx.Tx) error {
 		// Two at a time would fail each other with "tuple concurrently updated".

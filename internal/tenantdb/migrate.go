@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"slices"
 	"strings"
 	"unicode"
 
@@ -26,34 +27,44 @@ import (
 // never the SQL. A lost connection, a deadlock or a lock timeout is transient.
 // It returns soon after ctx ends, and leaves no session behind.
 func (s *Servers) Migrate(ctx context.Context, server tenancy.DBServer, slug tenancy.Slug, owner tenancy.Ownership, appURL string) (version string, err error) {
+	if err := checkOwner(owner); err != nil {
+		return "", err
+	}
+	password, err := appPassword(slug, appURL)
+	if err != nil {
+		return "", err
+	}
+	var sessions []int32
 	err = s.withSlug(ctx, server, slug, func(ctx context.Context, w *work, f facts) error {
 		w.keeps = tenancy.HasFence(ctx)
-		v, err := w.migrate(ctx, owner, appURL, f)
+		if err := f.foreign(server, owner); err != nil {
+			return err
+		}
+		// A killed worker's session may still be at it.
+		if slices.ContainsFunc(sessions, func(pid int32) bool { return pid != w.keptPID() }) {
+			if err := w.endSessions(ctx); err != nil {
+				return failed(ctx, err, "cannot end old sessions of "+w.database+on(server))
+			}
+		}
+		v, err := w.migrate(ctx, owner, password, f)
 		version = v.String()
 		return err
-	})
+	}, s.sessionsIn(slug.DatabaseName(), &sessions))
 	if err != nil {
 		return "", err
 	}
 	return version, nil
 }
 
-func (w *work) migrate(ctx context.Context, owner tenancy.Ownership, appURL string, f facts) (Version, error) {
-	if err := f.foreign(w.server, owner); err != nil {
-		return Version{}, err
-	}
+func (w *work) migrate(ctx context.Context, owner tenancy.Ownership, password string, f facts) (Version, error) {
 	// Meanwhile a session may begin: see enterAhead.
 	sources, err := w.openSources()
 	if err != nil {
 		return Version{}, err
 	}
-	// A killed worker's session may still be at it.
-	if err := w.endSessions(ctx); err != nil {
-		return Version{}, failed(ctx, err, "cannot end old sessions of "+w.slug.DatabaseName()+on(w.server))
-	}
 	if !f.ready {
 		// An interrupted try has dropped it.
-		if _, err := w.ensure(ctx, owner, appURL, tenancy.DatabaseSource{}, f); err != nil {
+		if _, err := w.ensure(ctx, owner, password, false, f); err != nil {
 			return Version{}, err
 		}
 	}
@@ -69,7 +80,7 @@ func (w *work) migrate(ctx context.Context, owner tenancy.Ownership, appURL stri
 	if err := ask(ctx, w.conn, f.look(w.slug)); err != nil {
 		return Version{}, failed(ctx, err, "cannot look at "+w.database+on(w.server))
 	}
-	if _, err := w.ensure(ctx, owner, appURL, tenancy.DatabaseSource{}, f); err != nil {
+	if _, err := w.ensure(ctx, owner, password, false, f); err != nil {
 		return Version{}, err
 	}
 	if sources, err = w.openSources(); err != nil {

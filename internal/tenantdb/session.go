@@ -46,22 +46,14 @@ func (w *work) keep(s *session) {
 
 // enterAhead begins a session as owner for the job's next phase, which need not wait
 // for what is recorded of this one.
-func (w *work) enterAhead(ctx context.Context) {
+func (w *work) enterAhead(ctx context.Context, owner string) {
 	k := w.newKept()
 	ahead := *w // its caller goes on, and gives the connection back
 	w.closing.Go(func() {
 		defer close(k.begun)
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), cleanupTime)
 		defer cancel()
-		s, err := ahead.connect(ctx)
-		if err != nil {
-			return // the next call will see why
-		}
-		if err := ahead.becomeOwner(ctx, s); err != nil {
-			leave(s.conn)
-			return
-		}
-		k.session = s
+		k.session, _ = ahead.connect(ctx, owner) // the next call will see why
 	})
 }
 

@@ -8,17 +8,31 @@ import (
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
+// prepared is a prepared database that a job has claimed.
+type prepared struct {
+	id tenancy.WarmDatabaseID
+	warmFacts
+	// template is the one of the files as they are now.
+	template func() string
+}
+
+// prepared begins to read the files, while the caller waits for others.
+func (s *Servers) prepared(id tenancy.WarmDatabaseID) prepared {
+	name := make(chan string, 1)
+	go func() { name <- s.Template() }()
+	return prepared{id: id, template: func() string { return <-name }}
+}
+
 // take renames a prepared database and its roles to the slug's, gives the
 // application's role its password unless it has it already, marks all three as
 // owner's and opens the door, in one transaction: whoever looks after a crash finds
 // nothing of it done, or all. The caller holds the slug and saw nothing of its
-// names; f is what there is of the prepared one's.
+// names.
 //
 // The prepared database may be gone, unfinished, of other migrations, or have somebody
 // in it. Then origin is empty, and the caller copies a template.
-func (w *work) take(ctx context.Context, id tenancy.WarmDatabaseID, f warmFacts, owner tenancy.Ownership, password string) (origin tenancy.DatabaseOrigin, err error) {
-	from := warmPlace(id)
-	template := f.finished()
+func (w *work) take(ctx context.Context, p prepared, owner tenancy.Ownership, password string) (origin tenancy.DatabaseOrigin, err error) {
+	from, template := warmPlace(p.id), p.finished()
 	refused := func(why string, err error) (tenancy.DatabaseOrigin, error) {
 		w.cfg.Log.Warn("cannot take a prepared database; copying a template",
 			"server", w.server.Name, "database", w.database, "warm", from.database, "reason", why, "error", err)
@@ -27,13 +41,13 @@ func (w *work) take(ctx context.Context, id tenancy.WarmDatabaseID, f warmFacts,
 	switch {
 	case template == "":
 		return refused("it is not there, or not finished", nil)
-	case template != w.Template():
+	case template != p.template():
 		return refused("it is a copy of "+template+", and the migrations have changed", nil)
-	case f.occupied:
+	case p.occupied:
 		return refused("somebody is in it", nil)
 	}
 	login := "ALTER ROLE " + quote(w.app) + " LOGIN"
-	if w.WarmPassword(id) != password {
+	if w.WarmPassword(p.id) != password {
 		verifier, err := scramVerifier(password)
 		if err != nil {
 			return origin, err
@@ -54,9 +68,9 @@ func (w *work) take(ctx context.Context, id tenancy.WarmDatabaseID, f warmFacts,
 	coded := failed(ctx, err, "cannot take "+from.database+" for "+w.database+on(w.server))
 	switch {
 	case err == nil:
-		w.forgetWarmPassword(id)
+		w.forgetWarmPassword(p.id)
 		if w.keeps {
-			w.enterAhead(ctx)
+			w.enterAhead(ctx, objectsOwner)
 		}
 		return tenancy.DatabaseOrigin{Template: template, Warm: true}, nil
 	case ctx.Err() != nil || pgerr.State(err) == "" || w.conn.IsClosed():

@@ -308,12 +308,12 @@ func TestWhatCannotBeTakenIsCopied(t *testing.T) {
 			sql(t, b.pg.URL(), "CREATE ROLE "+admin+" LOGIN CREATEDB CREATEROLE PASSWORD 'limited'; GRANT CONNECT ON DATABASE postgres TO "+admin)
 			url, _ := b.vault.Value(t.Context(), "admin-url")
 			b.vault.set("admin-url", strings.Replace(url, strings.SplitAfter(strings.SplitN(url, "@", 2)[0], "//")[1], admin+":limited", 1))
-			if err := b.Resolve(t.Context(), b.server); err != nil {
+			if _, err := b.Resolve(t.Context(), b.server); err != nil {
 				t.Fatal(err)
 			}
 			b.vault.set("admin-url", url)
 			t.Cleanup(func() {
-				if err := b.Resolve(context.Background(), b.server); err != nil {
+				if _, err := b.Resolve(context.Background(), b.server); err != nil {
 					t.Error(err)
 				}
 			})
@@ -508,13 +508,7 @@ func TestTheFenceStopsATaker(t *testing.T) {
 	t.Parallel()
 	b := setup(t, withTemplates)
 	d := b.warmed(t)
-	asked := 0
-	ctx := tenancy.WithFence(t.Context(), func(context.Context) error {
-		if asked++; asked > 1 {
-			return tenancy.Errorf(tenancy.CodeLeaseLost, "lost")
-		}
-		return nil
-	})
+	ctx := tenancy.WithFence(t.Context(), func(context.Context) error { return tenancy.Errorf(tenancy.CodeLeaseLost, "lost") })
 	_, err := b.EnsureDatabase(ctx, b.server, b.slug, b.owner, b.appURL, tenancy.DatabaseSource{Warm: d.ID})
 	wantCode(t, err, tenancy.CodeLeaseLost, false)
 	if diff := cmp.Diff(whole(d), b.left(t, d)); diff != "" {
