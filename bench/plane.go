@@ -138,7 +138,7 @@ func (p *plane) startWorker(programs string) error {
 	env := append(p.environment(), "SMTP_URL="+p.ready.SMTPURL, "MAIL_FROM=bench@platform.localhost", "WARM_POOL_SIZE="+strconv.Itoa(p.pool),
 		// Half of it is for bulk: so eight copies are under way on two servers while
 		// others of the batch do the rest.
-		"WORKER_CONCURRENCY=24")
+		"WORKER_CONCURRENCY=40")
 	w, err := launch(p.dir, fmt.Sprintf("worker-%d", len(p.workers)+1), filepath.Join(programs, "worker"), env)
 	if err == nil {
 		p.workers = append(p.workers, w)

@@ -119,7 +119,9 @@ func (t *trial) orphanCreate(ctx context.Context, env ...string) error {
 		return err
 	}
 	if len(env) == 0 {
-		err = t.activity(ctx, `query LIKE 'SELECT pg_try_advisory_lock%'`, true)
+		// The last thing that a waiter asked along with the lock.
+		err = t.activity(ctx, `query LIKE '%shobj_description%' AND backend_start > (
+			SELECT max(query_start) FROM pg_stat_activity WHERE query LIKE 'CREATE ROLE%')`, true)
 	} else {
 		err = t.settled(ctx)
 	}
