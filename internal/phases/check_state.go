@@ -3,6 +3,7 @@ package phases
 import (
 	"context"
 	"fmt"
+	"runtime/debug"
 	"slices"
 	"strings"
 	"sync"
@@ -92,7 +93,11 @@ func together(functions []func()) {
 	var wait sync.WaitGroup
 	for i, f := range functions {
 		wait.Go(func() {
-			defer func() { panics[i] = recover() }()
+			defer func() {
+				if p := recover(); p != nil {
+					panics[i] = fmt.Sprintf("%v\n%s", p, debug.Stack())
+				}
+			}()
 			f()
 		})
 	}

@@ -28,11 +28,11 @@ type adminPool struct {
 	lostClients atomic.Pointer[map[string]string]
 }
 
-// Resolve reads the server's admin URL from the vault and checks that it is a
-// usable one; it does not connect. changed tells that it is another one than before: what
-// was seen of the server meanwhile may have been seen elsewhere. It fails with CodeAdminConnUnresolved if the
-// vault has no such secret, refuses it, or holds something else in it. A vault
-// that is down is transient.
+// Resolve reads the server's admin URL from the vault and checks that it is a usable
+// one; it does not connect. changed tells that it is another one than before: then an
+// answer that was asked for meanwhile may be that of another server. It fails with
+// CodeAdminConnUnresolved if the vault has no such secret, refuses it, or holds
+// something else in it. A vault that is down is transient.
 func (s *Servers) Resolve(ctx context.Context, server tenancy.DBServer) (changed bool, err error) {
 	s.mu.Lock()
 	before := s.pools[server.ID]
@@ -143,9 +143,9 @@ func (s *Servers) newPool(value string) (pool *adminPool, why string) {
 		cfg.ConnConfig.Database = "postgres"
 	}
 	s.configure(cfg.ConnConfig)
+	// What is asked along with a lock is to see what was committed before it was free.
+	cfg.ConnConfig.RuntimeParams["default_transaction_isolation"] = "read committed"
 	setParam(cfg.ConnConfig, "statement_timeout", milliseconds(s.cfg.StatementTimeout))
-	// These statements are short, and most of what they take would be the planning.
-	setParam(cfg.ConnConfig, "plan_cache_mode", "force_generic_plan")
 	admin := &adminPool{url: value, sslmode: u.Query().Get("sslmode")}
 	cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		accepted, err := noticeLostClients(ctx, conn)

@@ -74,6 +74,9 @@ func (w *work) ensure(ctx context.Context, owner tenancy.Ownership, password str
 	if err := w.open(ctx, owner); err != nil {
 		return origin, failed(ctx, err, "cannot open database "+w.database+on(w.server))
 	}
+	if err := tenancy.CheckFence(ctx); err != nil {
+		return origin, err
+	}
 	// Last: this is what makes the database ready.
 	return origin, failed(ctx, w.prepare(ctx, f.version), "cannot prepare database "+w.database+on(w.server))
 }
@@ -123,10 +126,6 @@ func (w *work) copyInTurn(ctx context.Context, t templateState, bulk bool) error
 		}
 		defer w.letGo(ctx, turn)
 	}
-	// The wait, or that for the template, may have been long enough to lose the job.
-	if err := tenancy.CheckFence(ctx); err != nil {
-		return err
-	}
 	return w.copyFrom(ctx, t.name, strategy(t, bulk))
 }
 
@@ -155,6 +154,10 @@ func (w *work) awaitTurn(ctx context.Context) (turn string, err error) {
 }
 
 func (w *work) copyFrom(ctx context.Context, template, strategy string) error {
+	// The wait for a turn, or for the template, may have been long enough to lose the job.
+	if err := tenancy.CheckFence(ctx); err != nil {
+		return err
+	}
 	_, err := w.conn.Exec(ctx, "CREATE DATABASE "+quote(w.database)+" OWNER "+quote(w.owner)+
 		" TEMPLATE "+template+strategy+" ALLOW_CONNECTIONS false")
 	if state := pgerr.State(err); state == pgerr.DuplicateDatabase || state == pgerr.UniqueViolation {

@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5"
 
 	"github.com/tenantry/tenantry/internal/pgerr"
+	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
 // Our own schema in a tenant's database, and its version tables: one for the
@@ -111,10 +112,12 @@ func (w *work) connect(ctx context.Context, owner string) (*session, error) {
 		return nil, err
 	}
 	if w.pool.lostClients.Load() == nil {
-		if _, err := noticeLostClients(ctx, conn); err != nil {
+		accepted, err := noticeLostClients(ctx, conn)
+		if err != nil {
 			leave(conn)
 			return nil, err
 		}
+		w.pool.lostClients.Store(&accepted)
 	}
 	return &session{conn, owner}, nil
 }
@@ -126,15 +129,20 @@ func (w *work) connect(ctx context.Context, owner string) (*session, error) {
 func (w *work) prepare(ctx context.Context, version int) error {
 	return w.inside(ctx, func(conn *pgx.Conn) error {
 		// Before Postgres 15 public belongs to the superuser and is open to all.
-		var public, mine bool
+		var public, mine, carried bool
 		var copied []string // schemas that came from a template
 		err := conn.QueryRow(ctx, `
 			SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'public'),
 			       coalesce((SELECT pg_has_role(current_user, nspowner, 'USAGE') FROM pg_namespace WHERE nspname = 'public'), false),
-			       ARRAY(SELECT nspname::text FROM pg_namespace WHERE nspowner = to_regrole($1))`,
-			objectsOwner).Scan(&public, &mine, &copied)
+			       ARRAY(SELECT nspname::text FROM pg_namespace WHERE nspowner = to_regrole($1)),
+			       coalesce(has_table_privilege(to_regrole($2), to_regclass($3), 'SELECT'), false)`,
+			objectsOwner, applications, versionTables[0]).Scan(&public, &mine, &copied, &carried)
 		if err != nil {
 			return err
+		}
+		if len(copied) > 0 && !carried {
+			return tenancy.Errorf(tenancy.CodePartialState,
+				"The database %s was copied by an earlier release, which did not finish it; it is removed, and a retry makes it anew.", w.database)
 		}
 		if public && !mine {
 			w.warnOnce("the schema public of new databases stays open to every role: the admin is no superuser and the server is older than Postgres 15",
@@ -215,13 +223,13 @@ func (w *work) rights(public bool) []string {
 }
 
 // grant gives the application's role what it lacks on the owner's objects: a
-// migration may have changed the default privileges. Where it is a member of
-// applications it gets the rights on all but the schemas as such. conn acts as the
-// owner.
+// migration may have changed the default privileges. In a copy of a template it gets
+// those on all but the schemas as a member of applications, unless it is none, as in
+// copies of earlier releases. conn acts as the owner.
 func (w *work) grant(ctx context.Context, conn *pgx.Conn, owner string) error {
 	rows, _ := conn.Query(ctx, `
 		SELECT format('GRANT %s %s TO %I', privileges, string_agg(object, ', '),
-		              CASE WHEN privileges <> 'USAGE ON SCHEMA' AND pg_has_role($2::text, to_regrole($4), 'USAGE') THEN $4 ELSE $2 END)
+		              CASE WHEN $1 = $5 AND privileges <> 'USAGE ON SCHEMA' AND pg_has_role($2::text, to_regrole($4), 'USAGE') THEN $4 ELSE $2 END)
 		FROM (
 			SELECT 'USAGE ON SCHEMA', quote_ident(n.nspname)
 			FROM pg_namespace n
@@ -244,7 +252,7 @@ func (w *work) grant(ctx context.Context, conn *pgx.Conn, owner string) error {
 			FROM pg_proc p
 			WHERE p.proowner = $1::text::regrole AND NOT has_function_privilege($2::text, p.oid, 'EXECUTE')
 		) AS lacking (privileges, object)
-		GROUP BY privileges`, owner, w.app, ownSchema, applications)
+		GROUP BY privileges`, owner, w.app, ownSchema, applications, objectsOwner)
 	statements, err := pgx.CollectRows(rows, pgx.RowTo[string])
 	if err != nil || len(statements) == 0 {
 		return err

@@ -131,8 +131,8 @@ func (w *work) evict(ctx context.Context, name string) error {
 	return err
 }
 
-// tryLock takes the advisory lock of that name for the connection, if nobody has it,
-// and then asks the questions.
+// tryLock takes the advisory lock of that name for the connection, if nobody has it.
+// It asks the questions in any case, after that.
 func (w *work) tryLock(ctx context.Context, name string, questions ...question) (locked bool, err error) {
 	take := question{"SELECT pg_try_advisory_lock(hashtextextended($1, 0))", []any{name}, func(row pgx.Row) error { return row.Scan(&locked) }}
 	if err = ask(ctx, w.conn, append([]question{take}, questions...)...); err != nil {

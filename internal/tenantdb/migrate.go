@@ -57,7 +57,7 @@ func (s *Servers) Migrate(ctx context.Context, server tenancy.DBServer, slug ten
 }
 
 func (w *work) migrate(ctx context.Context, owner tenancy.Ownership, password string, f facts) (Version, error) {
-	// Meanwhile a session may begin: see enterAhead.
+	// A session may begin while they are read: see enterAhead.
 	sources, err := w.openSources()
 	if err != nil {
 		return Version{}, err

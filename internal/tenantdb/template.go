@@ -31,8 +31,9 @@ const (
 	// cannot log in, and no role of a tenant is a member of it.
 	objectsOwner = "tenantry_owner"
 	// applications has the rights on those objects that a tenant's application has, and
-	// each of these is a member of it. It cannot log in, and has no right on a database
-	// or a schema: its members get into their own, and nowhere else.
+	// each of these is a member of it. It cannot log in, owns nothing, and has no right on
+	// a database or a schema: its members get into their own, and nowhere else. The admin
+	// makes others members of it, which on Postgres 16 does not mean to have its rights.
 	applications = "tenantry_app"
 
 	templateRoleMark = "tenantry templates"
@@ -126,8 +127,8 @@ func (w *work) lookAtTemplate(ctx context.Context, name string) (templateState, 
 		SELECT d.oid IS NOT NULL, coalesce(shobj_description(d.oid, 'pg_database'), ''), coalesce(d.datdba = to_regrole($2), false),
 		       coalesce(d.datconnlimit = -2, false), coalesce(d.datallowconn, false),
 		       EXISTS (SELECT FROM pg_roles WHERE rolname = ANY($3) AND shobj_description(oid, 'pg_authid') IS DISTINCT FROM $4),
-		       (SELECT count(*) FROM pg_roles WHERE rolname = ANY($3) AND pg_has_role(current_user, oid, 'USAGE')
-		         AND (rolname <> $5 OR pg_has_role(current_user, oid, 'MEMBER WITH ADMIN OPTION'))) = cardinality($3),
+		       (SELECT count(*) FROM pg_roles WHERE rolname = ANY($3) AND
+		         pg_has_role(current_user, oid, CASE rolname WHEN $5 THEN 'MEMBER WITH ADMIN OPTION' ELSE 'USAGE' END)) = cardinality($3),
 		       now(), current_setting('server_version_num')::int, NOT current_setting('fsync')::bool
 		FROM (VALUES (1)) AS one
 		LEFT JOIN pg_database d ON d.datname = $1`,

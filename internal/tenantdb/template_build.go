@@ -131,6 +131,9 @@ func (w *work) whyUnfit(ctx context.Context, rights string) (reason string, err 
 			WITH me AS (SELECT oid, datacl, datconnlimit FROM pg_database WHERE datname = current_database()),
 			     owner AS (SELECT $1::text::regrole::oid AS oid)
 			SELECT 'rights on the database' FROM me WHERE coalesce(datacl::text, '') <> $2
+			UNION ALL SELECT 'a schema that is open to every role, ' || nspname
+			          FROM pg_namespace, aclexplode(coalesce(nspacl, acldefault('n', nspowner))) a
+			          WHERE a.grantee = 0 AND nspname NOT IN ('pg_catalog', 'information_schema')
 			UNION ALL SELECT 'a limit of connections' FROM me WHERE datconnlimit <> -1
 			UNION ALL SELECT 'a comment on the database' FROM me WHERE coalesce(shobj_description(oid, 'pg_database'), '') <> $3
 			UNION ALL SELECT 'settings of the database or the owner' FROM pg_db_role_setting s, me, owner

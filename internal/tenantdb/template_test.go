@@ -247,6 +247,23 @@ func TestNothingLeadsToAnotherTenant(t *testing.T) {
 	}
 }
 
+// TestHalfACopyOfAnEarlierRelease, whose templates had no rights in them, is not let
+// into.
+func TestHalfACopyOfAnEarlierRelease(t *testing.T) {
+	t.Parallel()
+	b := setup(t, withTemplates)
+	b.ensureCopy(t)
+	sql(t, b.superURL(), "REVOKE SELECT ON ALL TABLES IN SCHEMA tenantry FROM tenantry_app; REVOKE CONNECT ON DATABASE "+b.slug.DatabaseName()+" FROM "+b.slug.AppRole())
+	_, err := b.EnsureDatabase(t.Context(), b.server, b.slug, b.owner, b.appURL, tenancy.DatabaseSource{})
+	wantCode(t, err, tenancy.CodePartialState, false)
+	wantRefused(t, b.appURL, "SELECT 1")
+	if err := b.DropDatabase(t.Context(), b.server, b.slug, b.owner); err != nil {
+		t.Fatal(err)
+	}
+	b.ensureCopy(t)
+	sql(t, b.appURL, "SELECT FROM identity.users")
+}
+
 // templateOids lists a template, to see whether it is made anew.
 func (b *bundle) templateOids(t *testing.T, name string) []uint32 {
 	t.Helper()

@@ -20,6 +20,7 @@ func TestSetsThatCannotLiveInATemplate(t *testing.T) {
 		"fails in it":           {files("DO $$ BEGIN EXECUTE format('GRANT USAGE ON SCHEMA public TO %I', current_database() || '_app'); END $$"), "tenantry_template_"},
 		"settings":              {files("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET work_mem = ''5MB''', current_database()); END $$"), "must be owner of database"},
 		"rights":                {files("DO $$ BEGIN EXECUTE format('GRANT TEMP ON DATABASE %I TO PUBLIC', current_database()); END $$"), "rights on the database"},
+		"an open schema":        {files("CREATE SCHEMA ajar; GRANT USAGE ON SCHEMA ajar TO PUBLIC"), "a schema that is open to every role, ajar"},
 		"comment":               {files("DO $$ BEGIN EXECUTE format('COMMENT ON DATABASE %I IS ''mine''', current_database()); END $$"), "must be owner of database"},
 		"its name in a row":     {files("CREATE TABLE p AS SELECT jsonb_build_object('in', current_database()) AS name"), "the name of the database, in a row of public.p"},
 		"its name in a default": {files("DO $$ BEGIN EXECUTE format('CREATE TABLE p (d text DEFAULT %L)', current_database()); END $$"), "in a default"},

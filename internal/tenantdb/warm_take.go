@@ -12,7 +12,7 @@ import (
 type prepared struct {
 	id tenancy.WarmDatabaseID
 	warmFacts
-	// template is the one of the files as they are now.
+	// template is the one of the files as they are when the job asks for the lock.
 	template func() string
 }
 

@@ -508,6 +508,7 @@ func TestTheFenceStopsATaker(t *testing.T) {
 	t.Parallel()
 	b := setup(t, withTemplates)
 	d := b.warmed(t)
+	setup(t, withTemplates).ensure(t) // which shuts the maintenance databases
 	ctx := tenancy.WithFence(t.Context(), func(context.Context) error { return tenancy.Errorf(tenancy.CodeLeaseLost, "lost") })
 	_, err := b.EnsureDatabase(ctx, b.server, b.slug, b.owner, b.appURL, tenancy.DatabaseSource{Warm: d.ID})
 	wantCode(t, err, tenancy.CodeLeaseLost, false)
