@@ -125,7 +125,7 @@ func TestBadConnectionToTenantServer(t *testing.T) {
 	for name, toxic := range map[string]string{
 		"slow":  `{"name":"x","type":"latency","attributes":{"latency":300,"jitter":200}}`,
 		"reset": `{"name":"x","type":"reset_peer","attributes":{"timeout":40}}`,
-		"cut":   `{"name":"x","type":"limit_data","stream":"upstream","attributes":{"bytes":4000}}`,
+		"cut":   `{"name":"x","type":"limit_data","stream":"upstream","attributes":{"bytes":1000}}`,
 		"hang":  `{"name":"x","type":"timeout","attributes":{"timeout":700}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
