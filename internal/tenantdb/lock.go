@@ -32,7 +32,7 @@ type work struct {
 }
 
 // place is the database that is worked on and the roles of its own: the slug's, a
-// prepared database's, or a template's, which has no application.
+// prepared database's, or a template's, whose application stands for all.
 type place struct{ database, owner, app string }
 
 func placeOf(slug tenancy.Slug) place {

@@ -121,13 +121,7 @@ func (w *work) migrateOnce(ctx context.Context, sources []*migrationSource) (v V
 				return errUnclean
 			}
 		}
-		if !lacking && upToDate(sources, applied) {
-			for i, version := range applied {
-				versions[i] = uint64(max(version, 0))
-			}
-			return nil
-		}
-		return w.completingGrants(ctx, conn, owner, func() error {
+		run := func() error {
 			for i, set := range w.sets {
 				last, err := w.runSet(ctx, owner, set, sources[i], applied[i])
 				if err != nil {
@@ -136,7 +130,11 @@ func (w *work) migrateOnce(ctx context.Context, sources []*migrationSource) (v V
 				versions[i] = uint64(max(last, 0))
 			}
 			return nil
-		})
+		}
+		if !lacking && upToDate(sources, applied) {
+			return run() // which finds nothing to do
+		}
+		return w.completingGrants(ctx, conn, owner, run)
 	})
 	if err != nil && !errors.Is(err, errUnclean) {
 		err = failed(ctx, err, "cannot migrate database "+w.database+on(w.server))
