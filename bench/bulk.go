@@ -11,78 +11,84 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// interactiveEvery is how often a single tenant is asked for during the bulk.
-const interactiveEvery = 2 * time.Second
+// interactiveEvery is how often a single tenant is asked for during a batch.
+const interactiveEvery = time.Second
 
 // cloning is a way to make many bare copies.
 type cloning struct {
 	strategy string
 	// connections to each server.
 	connections int
-	rates       series
 }
 
-// measureBulk is tenants per second of a batch over both servers, between two blocks
-// of bare copies on the same ones, and what becomes of single tenants meanwhile. All
-// rates include the checkpoint that pays what is still owed to the disk.
+// measureBulk is tenants per second of batches over both servers, each between two
+// blocks of bare copies on the same servers. The way to make those is the one that a
+// shorter block of its own found to be the best. All rates include the checkpoint that
+// pays what is still owed to the disk.
 func measureBulk(ctx context.Context, b *bench) error {
 	p := b.cold
 	template, err := p.template(ctx)
 	if err != nil {
 		return err
 	}
-	ways := []*cloning{
-		{strategy: "wal_log", connections: 2},
-		{strategy: "file_copy", connections: 2},
-		{strategy: "wal_log", connections: 1},
-		{strategy: "file_copy", connections: 4},
+	ways := []cloning{{"file_copy", 4}, {"wal_log", 2}, {"file_copy", 2}, {"wal_log", 1}}
+	var best cloning
+	var bestRate float64
+	for _, way := range ways[:b.rounds(4, 2)] {
+		rate, err := p.cloneMany(ctx, way, template, b.rounds(12, 6))
+		if err != nil {
+			return err
+		}
+		if rate > bestRate {
+			best, bestRate = way, rate
+		}
 	}
-	ways = ways[:b.rounds(4, 2)]
-	block := func() error {
-		for _, way := range ways {
-			if err := p.cloneMany(ctx, way, template, b.rounds(12, 3)); err != nil {
+	tenants, block := b.rounds(200, 16), b.rounds(50, 12)
+	var batches, copies, blocks series
+	for i := range b.rounds(2, 1) + 1 {
+		if i > 0 {
+			rate, err := p.batchRate(ctx, tenants)
+			if err != nil {
 				return err
 			}
+			batches = append(batches, rate)
 		}
-		return nil
+		rate, err := p.cloneMany(ctx, best, template, block/len(p.servers))
+		if err != nil {
+			return err
+		}
+		if i > 0 {
+			copies = append(copies, 2/(1/blocks[i-1]+1/rate)) // of both, as if they were one
+		}
+		blocks = append(blocks, rate)
 	}
-	tenants := b.rounds(200, 12)
+	l := ratio(bulkOverClones, batches, copies, "/s")
+	l.measured += fmt.Sprintf(" (%d tenants a batch)", tenants)
+	l.against += fmt.Sprintf(" (%s, %d connections a server)", best.strategy, best.connections)
+	b.add(l)
+	return measureInterference(ctx, b)
+}
+
+// measureInterference is what becomes of single tenants while a batch is made.
+func measureInterference(ctx context.Context, b *bench) error {
+	p := b.cold
 	alone := tenant(p, "a tenant alone")
-	if err := interleave(ctx, b.rounds(5, 2), alone); err != nil {
+	if err := interleave(ctx, b.rounds(9, 3), alone); err != nil {
 		return err
 	}
-	if err := block(); err != nil {
-		return err
-	}
-	rate, during, err := p.bulk(ctx, tenants)
+	during, err := p.singlesDuring(ctx, b.rounds(60, 16))
 	if err != nil {
 		return err
 	}
-	if err := block(); err != nil {
-		return err
-	}
-	if err := interleave(ctx, b.rounds(5, 2), alone); err != nil {
-		return err
-	}
-	best := ways[0]
-	for _, way := range ways {
-		if way.rates.median() > best.rates.median() {
-			best = way
-		}
-	}
-	l := ratio(bulkOverClones, series{rate, rate}, best.rates, "/s") // one batch, against both blocks
-	l.n = 1
-	l.measured += fmt.Sprintf(" (%d tenants)", tenants)
-	l.against += fmt.Sprintf(" (%s, %d connections a server)", best.strategy, best.connections)
-	b.add(l)
 	b.add(ratio(target{what: "cold POST → complete during the bulk / alone"}, during, alone.samples, "ms"))
 	return nil
 }
 
-// cloneMany makes bare copies on all servers at the same time, so many on each.
-func (p *plane) cloneMany(ctx context.Context, way *cloning, template string, each int) error {
+// cloneMany makes bare copies on all servers at the same time, so many on each, and
+// returns how many that were a second.
+func (p *plane) cloneMany(ctx context.Context, way cloning, template string, each int) (rate float64, err error) {
 	if err := p.quiet(ctx); err != nil {
-		return err
+		return 0, err
 	}
 	var conns []*pgx.Conn
 	defer func() {
@@ -99,7 +105,7 @@ func (p *plane) cloneMany(ctx context.Context, way *cloning, template string, ea
 			conn, err := pgx.Connect(ctx, s.AdminURL)
 			if err != nil {
 				close(start)
-				return err
+				return 0, err
 			}
 			conns = append(conns, conn)
 			g.Go(func() error {
@@ -116,30 +122,43 @@ func (p *plane) cloneMany(ctx context.Context, way *cloning, template string, ea
 	began := time.Now()
 	close(start)
 	if err := g.Wait(); err != nil {
-		return err
+		return 0, err
 	}
 	if err := p.checkpoint(ctx); err != nil {
-		return err
+		return 0, err
 	}
-	way.rates = append(way.rates, float64(each*len(p.ready.DBServers))/time.Since(began).Seconds())
-	return nil
+	return float64(each*len(p.ready.DBServers)) / time.Since(began).Seconds(), nil
 }
 
-// bulk makes n tenants by one batch and, meanwhile, single ones on the first server.
-// The rate counts all of them.
-func (p *plane) bulk(ctx context.Context, n int) (rate float64, single series, err error) {
+// batchRate makes n tenants by one batch and returns how many that were a second.
+func (p *plane) batchRate(ctx context.Context, n int) (rate float64, err error) {
 	if err := p.quiet(ctx); err != nil {
-		return 0, nil, err
+		return 0, err
+	}
+	began := time.Now()
+	if err := p.batch(ctx, n, ""); err != nil {
+		return 0, err
+	}
+	if err := p.checkpoint(ctx); err != nil {
+		return 0, err
+	}
+	return float64(n) / time.Since(began).Seconds(), nil
+}
+
+// singlesDuring makes n tenants by one batch and, meanwhile, single ones on the first
+// server, of which it returns how long each took.
+func (p *plane) singlesDuring(ctx context.Context, n int) (single series, err error) {
+	if err := p.quiet(ctx); err != nil {
+		return nil, err
 	}
 	done := make(chan struct{})
 	var g errgroup.Group
-	began := time.Now()
 	g.Go(func() error {
 		defer close(done)
 		return p.batch(ctx, n, "")
 	})
 	g.Go(func() error {
-		for wait := interactiveEvery / 4; ; wait = interactiveEvery {
+		for wait := interactiveEvery / 2; ; wait = interactiveEvery {
 			select {
 			case <-done:
 				return nil
@@ -152,13 +171,7 @@ func (p *plane) bulk(ctx context.Context, n int) (rate float64, single series, e
 			single.add(took)
 		}
 	})
-	if err := g.Wait(); err != nil {
-		return 0, nil, err
-	}
-	if err := p.checkpoint(ctx); err != nil {
-		return 0, nil, err
-	}
-	return float64(n+len(single)) / time.Since(began).Seconds(), single, nil
+	return single, g.Wait()
 }
 
 // batch provisions n tenants by the bulk API and returns when all are complete. An

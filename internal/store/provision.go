@@ -53,7 +53,8 @@ func (s *Store) UnregisterTenant(ctx context.Context, lease tenancy.Lease) error
 
 // CompleteProvision settles the job and makes its work visible, in one
 // transaction: the tenant becomes active, the audit row is written, and the
-// invitation is queued. A dry run only settles.
+// invitation is queued. That of a batch's job is for the job's worker to send, and
+// nothing rings for it unless it stays unsent. A dry run only settles.
 func (s *Store) CompleteProvision(ctx context.Context, lease tenancy.Lease) error {
 	err := s.inTx(ctx, func(tx *transaction) error {
 		var j tenancy.Job
@@ -70,7 +71,9 @@ func (s *Store) CompleteProvision(ctx context.Context, lease tenancy.Lease) erro
 			return tenancy.Errorf(tenancy.CodePartialState, "The master row of this job's tenant is gone.")
 		}
 		queueInvitation(tx, j.TenantID, j.ID, j.RequestedBy)
-		ringInvitation(tx, j.ID, false)
+		if !j.Bulk {
+			ringInvitation(tx, j.ID, false)
+		}
 		return appendAudit(tx, tenancy.AuditEvent{
 			Type: tenancy.EventTenantProvisioned, TenantID: j.TenantID, Slug: string(j.Slug), Actor: j.RequestedBy, JobID: j.ID,
 			Details: map[string]any{

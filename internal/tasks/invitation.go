@@ -93,6 +93,16 @@ func (h *invitationHandler) handle(ctx context.Context, id tenancy.JobID) error 
 	return again
 }
 
+// first sends the invitation of a job that is complete just now.
+func (h *invitationHandler) first(ctx context.Context, id tenancy.JobID) {
+	switch inv, found, err := h.invitations.ClaimInvitation(ctx, id, invitationClaim); {
+	case err != nil:
+		h.log.Warn("cannot look for a job's invitation; it will be rung for", "jobId", id, "error", err)
+	case found:
+		h.deliver(ctx, inv)
+	}
+}
+
 // deliver sends one invitation and records what became of it. It returns when
 // to come back for it, nil if it is settled, and whether the worker stops.
 func (h *invitationHandler) deliver(ctx context.Context, inv tenancy.Invitation) (later *comeBack, stopping bool) {

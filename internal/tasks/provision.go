@@ -34,9 +34,10 @@ var asynqmonActor = tenancy.Actor{Name: "asynqmon"}
 
 // jobHandler answers a doorbell for a job.
 type jobHandler struct {
-	runner    Runner
-	jobs      Jobs
-	inspector *asynq.Inspector
+	runner      Runner
+	jobs        Jobs
+	invitations *invitationHandler
+	inspector   *asynq.Inspector
 }
 
 // handle runs the job. What it returns is what asynq does with the task: nil
@@ -44,11 +45,26 @@ type jobHandler struct {
 // the archive, where an operator may run it again. The error's text lands in
 // Redis and in Asynqmon, so it is the code and nothing else.
 func (h *jobHandler) handle(ctx context.Context, id tenancy.JobID) error {
-	err := h.runner.Run(ctx, id)
+	err := h.run(ctx, id)
 	if tenancy.CodeOf(err) == tenancy.CodeJobSettled {
 		return h.settled(ctx, id)
 	}
 	return result(id, err)
+}
+
+// run runs the job. A batch's tenant is invited at once: a task of its own would wait
+// behind the rest of the batch, and the session in the tenant's database would be gone.
+// What becomes of the invitation is recorded with it; the reconciler rings for one that
+// is not sent now.
+func (h *jobHandler) run(ctx context.Context, id tenancy.JobID) error {
+	if err := h.runner.Run(ctx, id); err != nil {
+		return err
+	}
+	queue, _ := asynq.GetQueueName(ctx)
+	if _, bulk := bulkQueues[queue]; bulk {
+		h.invitations.first(ctx, id)
+	}
+	return nil
 }
 
 func result(id tenancy.JobID, err error) error {
@@ -95,7 +111,7 @@ func (h *jobHandler) settled(ctx context.Context, id tenancy.JobID) error {
 	if _, err := h.jobs.RetryJob(ctx, id, asynqmonActor); err != nil {
 		return result(id, err)
 	}
-	return result(id, h.runner.Run(ctx, id))
+	return result(id, h.run(ctx, id))
 }
 
 // deadLetter is the text of a failed job's error, as result makes it.

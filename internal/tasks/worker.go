@@ -22,7 +22,7 @@ const (
 	// (docs/decisions.md, Pickup).
 	taskCheckInterval = 3 * time.Millisecond
 	// bulkCheckInterval is the same where nobody waits for the first one.
-	bulkCheckInterval = 200 * time.Millisecond
+	bulkCheckInterval = 50 * time.Millisecond
 	// abandonAfter is what a handler gets after its context has ended.
 	abandonAfter = 3 * time.Second
 )
@@ -181,11 +181,11 @@ func refused(err error) bool {
 // mux routes tasks to their handlers. They run under work, the worker's own
 // context, and not under the task's, which ends when Redis loses sight of it.
 func (w *Worker) mux(work context.Context, inspector *asynq.Inspector) asynq.Handler {
-	jobs := &jobHandler{runner: w.cfg.Runner, jobs: w.cfg.Jobs, inspector: inspector}
 	invitations := &invitationHandler{
 		invitations: w.cfg.Invitations, admins: w.cfg.Admins, mailer: w.cfg.Mailer,
 		tenantURL: w.cfg.TenantURL, log: w.cfg.Log,
 	}
+	jobs := &jobHandler{runner: w.cfg.Runner, jobs: w.cfg.Jobs, invitations: invitations, inspector: inspector}
 	mux := asynq.NewServeMux()
 	handle := func(taskType string, handler func(context.Context, tenancy.JobID) error) {
 		mux.HandleFunc(taskType, func(ctx context.Context, t *asynq.Task) (err error) {

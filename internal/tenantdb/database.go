@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 
 	"github.com/tenantry/tenantry/internal/pgerr"
@@ -117,30 +116,51 @@ const bulkCopies = 4
 
 // copyInTurn copies a template, in the way that the server sustains if it is one of
 // many: then it waits until the server makes less than bulkCopies of them, whichever
-// workers they are for.
+// workers they are for. Those of one worker take turns in the order in which they came.
 func (w *work) copyInTurn(ctx context.Context, t templateState, bulk bool) error {
 	if bulk {
-		turn, err := w.awaitTurn(ctx)
-		if err != nil {
-			return failed(ctx, err, "cannot wait for other copies"+on(w.server))
+		turns := w.turns(w.server.ID)
+		select {
+		case n := <-turns:
+			defer func() { turns <- n }()
+			turn, err := w.awaitTurn(ctx, n)
+			if err != nil {
+				return failed(ctx, err, "cannot wait for other copies"+on(w.server))
+			}
+			defer w.letGo(ctx, turn)
+		case <-ctx.Done():
+			return failed(ctx, ctx.Err(), "cannot wait for other copies"+on(w.server))
 		}
-		defer w.letGo(ctx, turn)
 	}
 	return w.copyFrom(ctx, t.name, strategy(t, bulk))
 }
 
-// awaitTurn takes one of the locks that bulkCopies share, and returns its name. If none
-// is free it waits in the server for any one of them: to ask again and again would
-// leave the disk idle in between.
-func (w *work) awaitTurn(ctx context.Context) (turn string, err error) {
+// turns are the numbers of the server's bulkCopies that no copy of this process has.
+func (s *Servers) turns(server tenancy.ServerID) chan int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.bulkTurns[server] == nil {
+		turns := make(chan int, bulkCopies)
+		for n := range bulkCopies {
+			turns <- n
+		}
+		s.bulkTurns[server] = turns
+	}
+	return s.bulkTurns[server]
+}
+
+// awaitTurn takes one of the locks that bulkCopies share, the n-th if it can, and
+// returns its name. If other workers have all of them it waits in the server for the
+// n-th: to ask again and again would leave the disk idle in between.
+func (w *work) awaitTurn(ctx context.Context, n int) (turn string, err error) {
 	for {
 		for i := range bulkCopies {
-			turn = fmt.Sprintf("tenantry bulk copy %d", i)
+			turn = turnLock((n + i) % bulkCopies)
 			if locked, err := w.tryLock(ctx, turn); err != nil || locked {
 				return turn, err
 			}
 		}
-		turn = fmt.Sprintf("tenantry bulk copy %d", rand.IntN(bulkCopies))
+		turn = turnLock(n)
 		_, err := w.conn.Exec(ctx, "SELECT pg_advisory_lock(hashtextextended($1, 0))", turn)
 		switch {
 		case err == nil:
@@ -152,6 +172,8 @@ func (w *work) awaitTurn(ctx context.Context) (turn string, err error) {
 		}
 	}
 }
+
+func turnLock(n int) string { return fmt.Sprintf("tenantry bulk copy %d", n) }
 
 func (w *work) copyFrom(ctx context.Context, template, strategy string) error {
 	// The wait for a turn, or for the template, may have been long enough to lose the job.

@@ -41,11 +41,8 @@ func (w *work) configFor(role string) *pgx.ConnConfig {
 // repeated.
 func (w *work) inside(ctx context.Context, f func(*pgx.Conn) error) error {
 	return w.within(ctx, func(s *session) error {
-		if s.owner != "" {
-			if _, err := s.conn.Exec(ctx, "SET ROLE NONE"); err != nil {
-				return err
-			}
-			s.owner = ""
+		if err := becomeAdmin(ctx, s); err != nil {
+			return err
 		}
 		return f(s.conn)
 	})
@@ -85,6 +82,18 @@ func (w *work) within(ctx context.Context, f func(*session) error) error {
 			return err
 		}
 	}
+}
+
+// becomeAdmin has the session act as the admin.
+func becomeAdmin(ctx context.Context, s *session) error {
+	if s.owner == "" {
+		return nil
+	}
+	_, err := s.conn.Exec(ctx, "SET ROLE NONE")
+	if err == nil {
+		s.owner = ""
+	}
+	return err
 }
 
 // becomeOwner has the session act as the role that owns what is in the database: in
@@ -127,11 +136,14 @@ func (w *work) connect(ctx context.Context, owner string) (*session, error) {
 // transaction: whoever looks after a crash finds a database with nothing of it done,
 // or with all.
 func (w *work) prepare(ctx context.Context, version int) error {
-	return w.inside(ctx, func(conn *pgx.Conn) error {
+	return w.within(ctx, func(s *session) error {
+		if err := becomeAdmin(ctx, s); err != nil {
+			return err
+		}
 		// Before Postgres 15 public belongs to the superuser and is open to all.
 		var public, mine, carried bool
 		var copied []string // schemas that came from a template
-		err := conn.QueryRow(ctx, `
+		err := s.conn.QueryRow(ctx, `
 			SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = 'public'),
 			       coalesce((SELECT pg_has_role(current_user, nspowner, 'USAGE') FROM pg_namespace WHERE nspname = 'public'), false),
 			       ARRAY(SELECT nspname::text FROM pg_namespace WHERE nspowner = to_regrole($1)),
@@ -152,12 +164,17 @@ func (w *work) prepare(ctx context.Context, version int) error {
 		if w.app != applications {
 			sql = append(sql, "GRANT CONNECT ON DATABASE "+quote(w.database)+" TO "+quote(w.app))
 		}
+		owner := w.owner
 		if len(copied) > 0 {
+			owner = objectsOwner
 			sql = append(sql, w.copiedRights(copied)...)
 		} else {
 			sql = append(append(sql, w.ownership(public && mine)...), w.rights(public)...)
 		}
-		_, err = execAll(ctx, conn, sql...)
+		// Whoever comes next acts as the owner.
+		if _, err = execAll(ctx, s.conn, append(sql, "SET ROLE "+quote(owner))...); err == nil {
+			s.owner = owner
+		}
 		return err
 	})
 }

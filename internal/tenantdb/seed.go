@@ -38,28 +38,27 @@ func (s *Servers) NewInvitation(ctx context.Context, server tenancy.DBServer, sl
 		return "", tenancy.Errorf(tenancy.CodeInternal, "%s: the token's hash has %d bytes", what, len(tokenHash))
 	}
 	err = s.inTenant(ctx, server, slug, func(conn *pgx.Conn) error {
-		return pgx.BeginFunc(ctx, conn, func(tx pgx.Tx) error {
-			var userID string
-			err := tx.QueryRow(ctx, `
-				SELECT user_id::text, email FROM identity.users
-				WHERE lower(email) = lower($1) AND is_active FOR UPDATE`, email).Scan(&userID, &to)
+		// One transaction, sent at once: the user is locked before the others look.
+		var batch pgx.Batch
+		batch.Queue(`
+			SELECT email FROM identity.users
+			WHERE lower(email) = lower($1) AND is_active FOR UPDATE`, email).QueryRow(func(row pgx.Row) error {
+			err := row.Scan(&to)
 			if errors.Is(err, pgx.ErrNoRows) {
 				return tenancy.Errorf(tenancy.CodeNotFound, "%s: the tenant has no active user with that e-mail address", what)
 			}
-			if err != nil {
-				return err
-			}
-			if _, err := tx.Exec(ctx, `
-				UPDATE identity.invitations SET revoked_at = now()
-				WHERE user_id = $1::text::uuid AND accepted_at IS NULL AND revoked_at IS NULL AND token_hash <> $2`,
-				userID, tokenHash); err != nil {
-				return err
-			}
-			_, err = tx.Exec(ctx, `
-				INSERT INTO identity.invitations (user_id, token_hash, expires_at) VALUES ($1::text::uuid, $2, $3)
-				ON CONFLICT (token_hash) DO NOTHING`, userID, tokenHash, expiresAt)
 			return err
 		})
+		batch.Queue(`
+			UPDATE identity.invitations i SET revoked_at = now()
+			FROM identity.users u
+			WHERE i.user_id = u.user_id AND lower(u.email) = lower($1) AND u.is_active
+			  AND i.accepted_at IS NULL AND i.revoked_at IS NULL AND i.token_hash <> $2`, email, tokenHash)
+		batch.Queue(`
+			INSERT INTO identity.invitations (user_id, token_hash, expires_at)
+			SELECT user_id, $2, $3::timestamptz FROM identity.users WHERE lower(email) = lower($1) AND is_active
+			ON CONFLICT (token_hash) DO NOTHING`, email, tokenHash, expiresAt)
+		return conn.SendBatch(ctx, &batch).Close()
 	})
 	if err != nil {
 		return "", failed(ctx, err, what)

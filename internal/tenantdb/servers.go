@@ -61,6 +61,8 @@ type Servers struct {
 	warned  map[warning]bool
 	unfit   map[warning]unfit // by server and template
 	kept    map[room]*keptSession
+	// bulkTurns are told of in copyInTurn.
+	bulkTurns map[tenancy.ServerID]chan int
 	// lately is what Template returned last.
 	lately   string
 	latelyAt time.Time
@@ -98,6 +100,7 @@ func New(cfg Config) (*Servers, error) {
 		unfit:  map[warning]unfit{},
 		kept:   map[room]*keptSession{},
 
+		bulkTurns:     map[tenancy.ServerID]chan int{},
 		warmPasswords: map[tenancy.WarmDatabaseID]string{},
 	}
 	if cfg.AppMigrations != nil {

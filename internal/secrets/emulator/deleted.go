@@ -20,8 +20,7 @@ func (v *vault) delete(name string) (*object, error) {
 func (v *vault) getDeleted(name string) (*object, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.advance()
-	o := v.objects[keyOf(name)]
+	o := v.present(name)
 	if o == nil || o.State != stateDeleted && o.State != statePurging {
 		return nil, deletedSecretNotFound(name)
 	}
@@ -56,8 +55,7 @@ func (v *vault) purge(name string) error {
 }
 
 func (v *vault) recoverable(name string) (*object, error) {
-	v.advance()
-	switch o := v.objects[keyOf(name)]; {
+	switch o := v.present(name); {
 	case o == nil || o.State == stateLive:
 		return nil, deletedSecretNotFound(name)
 	case o.State != stateDeleted:

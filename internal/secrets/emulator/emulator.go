@@ -14,7 +14,8 @@
 //	  └── recovering ────┘
 //
 // Everything is kept in one file of the data directory, written before a change
-// is answered, so it survives a kill. Values are never logged.
+// is answered, so it survives a kill; that the machine stops is not provided for.
+// Values are never logged.
 package emulator
 
 import (

@@ -1,22 +1,28 @@
 package emulator
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
+	"io"
 	"os"
 	"path/filepath"
-	"slices"
 )
 
-// contents is the file's form. Format rises if it changes.
+// contents is how the file begins: what there was when the vault was opened. What
+// became of a secret since follows it, one object a line, so that a change costs the
+// same however many secrets there are. Format rises if that changes.
 type contents struct {
 	Format  int       `json:"format"`
 	Secrets []*object `json:"secrets"`
 }
 
-const fileFormat = 1
+const (
+	fileFormat = 2
+	// wholeFormat had the contents and no changes after them.
+	wholeFormat = 1
+)
 
 func readContents(file string) (map[string]*object, error) {
 	objects := map[string]*object{}
@@ -27,29 +33,57 @@ func readContents(file string) (map[string]*object, error) {
 	if err != nil {
 		return nil, err
 	}
+	foreign := fmt.Errorf("cannot read %s: it is not a file of this emulator", file)
+	decoder := json.NewDecoder(bytes.NewReader(data))
 	var kept contents
-	if err := json.Unmarshal(data, &kept); err != nil {
-		return nil, fmt.Errorf("cannot read %s: it is not a file of this emulator", file)
+	if err := decoder.Decode(&kept); err != nil {
+		return nil, foreign
 	}
-	if kept.Format != fileFormat {
+	if kept.Format != fileFormat && kept.Format != wholeFormat {
 		return nil, fmt.Errorf("cannot read %s: its format is %d, not %d", file, kept.Format, fileFormat)
 	}
 	for _, o := range kept.Secrets {
 		objects[keyOf(o.Name)] = o
 	}
-	return objects, nil
+	for {
+		var o object
+		switch err := decoder.Decode(&o); {
+		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+			return objects, nil // a change that a kill cut short was never answered
+		case err != nil || o.Name == "" || len(o.Versions) == 0:
+			return nil, foreign
+		}
+		objects[keyOf(o.Name)] = &o
+	}
 }
 
-func writeContents(file string, objects map[string]*object) error {
-	kept := contents{Format: fileFormat}
-	for _, key := range slices.Sorted(maps.Keys(objects)) {
-		kept.Secrets = append(kept.Secrets, objects[key])
-	}
-	data, err := json.Marshal(kept)
+func writeContents(file string, all []*object) error {
+	data, err := json.Marshal(contents{Format: fileFormat, Secrets: all})
 	if err != nil {
 		return err
 	}
-	return writeFile(file, data, 0o600)
+	return writeFile(file, append(data, '\n'), 0o600)
+}
+
+// appendChange adds what became of a secret, or leaves the file as it was.
+func appendChange(file string, o *object) (err error) {
+	data, err := json.Marshal(o)
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	before, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if _, err := f.Write(append(data, '\n')); err != nil {
+		return errors.Join(err, f.Truncate(before.Size()))
+	}
+	return nil
 }
 
 // writeFile replaces a file as a whole: after a crash it is the old or the new

@@ -41,6 +41,17 @@ func TestEverythingSurvivesARestart(t *testing.T) {
 	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
 		t.Fatal(err)
 	}
+	// So is half of a change that was never answered.
+	cut, err := os.OpenFile(filepath.Join(copied, "secrets.json"), os.O_WRONLY|os.O_APPEND, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := cut.WriteString(`{"name":"kept","state":"li`); err != nil {
+		t.Fatal(err)
+	}
+	if err := cut.Close(); err != nil {
+		t.Fatal(err)
+	}
 	second := start(t, emulator.Config{DataDir: copied})
 	after, err := os.ReadFile(second.CAFile())
 	if err != nil {
@@ -56,6 +67,24 @@ func TestEverythingSurvivesARestart(t *testing.T) {
 	}
 	if err := doRecover(t.Context(), c, "gone"); err != nil {
 		t.Errorf("the deleted secret: %v", err)
+	}
+}
+
+func TestEarlierFilesAreRead(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	const earlier = `{"format":1,"secrets":[{"name":"Kept","state":"live","versions":[{"id":"0a","value":"one","enabled":true,"created":1,"updated":1}]}]}`
+	if err := os.WriteFile(filepath.Join(dir, "secrets.json"), []byte(earlier), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	first := start(t, emulator.Config{DataDir: dir})
+	set(t, client(t, first), "kept", "two")
+	if err := first.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	c := client(t, start(t, emulator.Config{DataDir: dir}))
+	if diff := cmp.Diff([]string{"one", "two"}, []string{get(t, c, "kept", "0a"), get(t, c, "kept", "")}); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
 	}
 }
 
@@ -121,7 +150,9 @@ func TestTemporaryDirectoryIsRemoved(t *testing.T) {
 
 func TestStartRefusesAForeignFile(t *testing.T) {
 	t.Parallel()
-	for name, content := range map[string]string{"garbage": "hello", "newer": `{"format":99}`} {
+	for name, content := range map[string]string{
+		"garbage": "hello", "newer": `{"format":99}`, "no secret in it": `{"format":2}{"name":"a"}`,
+	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()

@@ -65,25 +65,42 @@ func openVault(cfg Config, file string) (*vault, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &vault{cfg: cfg, file: file, objects: objects}, nil
+	v := &vault{cfg: cfg, file: file, objects: objects}
+	return v, writeContents(file, v.all())
 }
 
-// advance ends the passing states whose time is up. It writes nothing: the file
-// has the times, from which the same follows.
-func (v *vault) advance() {
-	now := v.cfg.Now()
-	for key, o := range v.objects {
-		due := !now.Before(o.Until)
-		switch {
-		case o.State == stateDeleting && due:
-			v.objects[key] = o.in(stateDeleted, time.Time{})
-		case o.State == stateRecovering && due:
-			v.objects[key] = o.in(stateLive, time.Time{})
-		case o.State == statePurging && due,
-			o.State == stateDeleted && !now.Before(o.DeletedAt.Add(retention)):
-			delete(v.objects, key)
+// present returns what has the name now, or nil. It ends a passing state whose time is
+// up, and writes nothing: the file has the times, from which the same follows.
+func (v *vault) present(name string) *object {
+	key, now := keyOf(name), v.cfg.Now()
+	o := v.objects[key]
+	if o == nil {
+		return nil
+	}
+	due := !now.Before(o.Until)
+	if o.State == stateDeleting && due {
+		o = o.in(stateDeleted, time.Time{})
+	}
+	switch {
+	case o.State == stateRecovering && due:
+		o = o.in(stateLive, time.Time{})
+	case o.State == statePurging && due, o.State == stateDeleted && !now.Before(o.DeletedAt.Add(retention)):
+		delete(v.objects, key)
+		return nil
+	}
+	v.objects[key] = o
+	return o
+}
+
+// all returns every object, by folded name.
+func (v *vault) all() []*object {
+	var all []*object
+	for _, key := range slices.Sorted(maps.Keys(v.objects)) {
+		if o := v.present(key); o != nil {
+			all = append(all, o)
 		}
 	}
+	return all
 }
 
 // in returns a copy of o in another state.
@@ -93,18 +110,13 @@ func (o *object) in(s state, until time.Time) *object {
 	return &moved
 }
 
-// commit puts o in the map and the file; if the file cannot be written nothing
+// commit puts o in the file and the map; if the file cannot be written nothing
 // has changed. Callers hold mu.
 func (v *vault) commit(o *object) error {
-	key := keyOf(o.Name)
-	before, had := v.objects[key]
-	v.objects[key] = o
-	if err := writeContents(v.file, v.objects); err != nil {
-		if delete(v.objects, key); had {
-			v.objects[key] = before
-		}
+	if err := appendChange(v.file, o); err != nil {
 		return err
 	}
+	v.objects[keyOf(o.Name)] = o
 	return nil
 }
 
@@ -112,9 +124,8 @@ func (v *vault) commit(o *object) error {
 func (v *vault) set(name string, add version) (*object, error) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.advance()
 	o := &object{Name: name, State: stateLive}
-	if found := v.objects[keyOf(name)]; found != nil {
+	if found := v.present(name); found != nil {
 		if found.State != stateLive {
 			return nil, conflict(name, found.State)
 		}
@@ -151,8 +162,7 @@ func (v *vault) versions(name string) (*object, error) {
 }
 
 func (v *vault) find(name, id string) (*object, int, error) {
-	v.advance()
-	o := v.objects[keyOf(name)]
+	o := v.present(name)
 	if o == nil || o.State != stateLive {
 		return nil, 0, secretNotFound(name)
 	}
@@ -185,10 +195,9 @@ func (v *vault) update(name, id string, change func(*version)) (*object, version
 func (v *vault) list(s state) []*object {
 	v.mu.Lock()
 	defer v.mu.Unlock()
-	v.advance()
 	var found []*object
-	for _, key := range slices.Sorted(maps.Keys(v.objects)) {
-		if o := v.objects[key]; o.State == s || s == stateDeleted && o.State == statePurging {
+	for _, o := range v.all() {
+		if o.State == s || s == stateDeleted && o.State == statePurging {
 			found = append(found, o)
 		}
 	}
