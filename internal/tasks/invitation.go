@@ -99,7 +99,7 @@ func (h *invitationHandler) first(ctx context.Context, id tenancy.JobID) {
 	case err != nil:
 		h.log.Warn("cannot look for a job's invitation; it will be rung for", "jobId", id, "error", err)
 	case found:
-		h.deliver(ctx, inv)
+		_, _ = h.deliver(ctx, inv)
 	}
 }
 
