@@ -43,7 +43,7 @@ func measureBulk(ctx context.Context, b *bench) error {
 			best, bestRate = way, rate
 		}
 	}
-	tenants, block := b.rounds(200, 16), b.rounds(50, 12)
+	tenants, block := b.rounds(200, 16), b.rounds(64, 16)
 	var batches, copies, blocks series
 	for i := range b.rounds(2, 1) + 1 {
 		if i > 0 {
@@ -171,7 +171,8 @@ func (p *plane) singlesDuring(ctx context.Context, n int) (single series, err er
 			single.add(took)
 		}
 	})
-	return single, g.Wait()
+	err = g.Wait()
+	return single, err
 }
 
 // batch provisions n tenants by the bulk API and returns when all are complete. An

@@ -412,8 +412,9 @@ func TestABatchsJobsStayInTheBulk(t *testing.T) {
 	}
 }
 
-// The invitations of a batch wait with its jobs; one that a person asks for does not.
-func TestABatchsInvitationsGoTheSameWay(t *testing.T) {
+// Nothing rings for a batch's invitation, which its job's worker sends, unless it stays
+// unsent: then it waits where the batch's jobs do. One that a person asks for does not.
+func TestABatchsInvitationIsRungForIfItStaysUnsent(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
 	p.addServer(t, "pg-a", 5)
@@ -442,6 +443,13 @@ func TestABatchsInvitationsGoTheSameWay(t *testing.T) {
 			}
 		}
 		return got
+	}
+	if diff := cmp.Diff(map[tenancy.JobID]string{single.ID: tenancy.QueueMail}, queues()); diff != "" {
+		t.Error(diff)
+	}
+	p.exec(t, `UPDATE identity.invitation SET run_after = now() - interval '1 minute'`)
+	if n, err := p.RingStalledInvitations(t.Context(), time.Second, 10); n != 2 || err != nil {
+		t.Fatalf("rang for %d: %v", n, err)
 	}
 	want := map[tenancy.JobID]string{b.Rows[0].JobID: tenancy.QueueBulk, single.ID: tenancy.QueueMail}
 	if diff := cmp.Diff(want, queues()); diff != "" {

@@ -138,8 +138,8 @@ func (s *Store) RetryInvitation(ctx context.Context, inv tenancy.Invitation, cau
 	return classify(err)
 }
 
-// RingStalledInvitations rings again for invitations that have been due for
-// grace, in case Redis lost their task. A needless ring finds nothing to send.
+// RingStalledInvitations rings for invitations that have been due for grace: Redis may
+// have lost their task, and a batch's have none before. A needless ring finds nothing to send.
 func (s *Store) RingStalledInvitations(ctx context.Context, grace time.Duration, limit int) (rung int, err error) {
 	err = s.inTx(ctx, func(tx *transaction) error {
 		rows, err := tx.Query(ctx, `

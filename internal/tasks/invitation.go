@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"github.com/tenantry/tenantry/internal/tenancy"
@@ -24,6 +25,10 @@ const (
 	// maxMailFailures is the number of failures at which a mail is given up: with
 	// mailBackoff, after about a day.
 	maxMailFailures = 30
+	// firstAside is how long the jobs of batches leave invitations to tasks of their
+	// own after one that could not be sent: a mail server that takes its time must not
+	// keep a batch waiting.
+	firstAside = time.Minute
 	// recordTimeout bounds writing down what became of a mail, which the end of
 	// the worker must not cut short.
 	recordTimeout = 2 * time.Second
@@ -61,6 +66,8 @@ type invitationHandler struct {
 	// tenantURL is TENANT_URL, with {slug} in it.
 	tenantURL string
 	log       *slog.Logger
+	// aside is until when first does nothing, in nanoseconds since 1970.
+	aside atomic.Int64
 }
 
 // handle sends all that is due for the job's tenant. A token is made here and
@@ -93,13 +100,19 @@ func (h *invitationHandler) handle(ctx context.Context, id tenancy.JobID) error 
 	return again
 }
 
-// first sends the invitation of a job that is complete just now.
+// first sends the invitation of a job that is complete just now. One that it does not
+// send will be rung for.
 func (h *invitationHandler) first(ctx context.Context, id tenancy.JobID) {
+	if time.Now().UnixNano() < h.aside.Load() {
+		return
+	}
 	switch inv, found, err := h.invitations.ClaimInvitation(ctx, id, invitationClaim); {
 	case err != nil:
 		h.log.Warn("cannot look for a job's invitation; it will be rung for", "jobId", id, "error", err)
 	case found:
-		_, _ = h.deliver(ctx, inv)
+		if later, _ := h.deliver(ctx, inv); later != nil {
+			h.aside.Store(time.Now().Add(firstAside).UnixNano())
+		}
 	}
 }
 
@@ -125,7 +138,7 @@ func (h *invitationHandler) deliver(ctx context.Context, inv tenancy.Invitation)
 		h.recorded(inv, h.invitations.DropPasswordReset(ctx, inv))
 		return nil, stopping
 	case stopping:
-		// Nobody refused anything, so another worker tries at once.
+		// Nobody refused anything, so it is due at once.
 		log.Info("invitation given back, because the worker stops")
 		if !h.recorded(inv, h.invitations.RetryInvitation(ctx, inv, "The worker stopped while it sent the mail.", 0)) {
 			return nil, true

@@ -28,11 +28,32 @@ func TestManyCopiesTakeTurns(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	done := make(chan error, 1)
-	go func() {
-		_, err := bulk.EnsureDatabase(ctx, bulk.server, bulk.slug, bulk.owner, bulk.appURL, tenancy.DatabaseSource{Bulk: true})
-		done <- err
-	}()
+	ensure := func(ctx context.Context) <-chan error {
+		done := make(chan error, 1)
+		go func() {
+			_, err := bulk.EnsureDatabase(ctx, bulk.server, bulk.slug, bulk.owner, bulk.appURL, tenancy.DatabaseSource{Bulk: true})
+			done <- err
+		}()
+		eventually(t, "a copy that waits for its turn", func() bool {
+			var waiting bool
+			if err := others.QueryRow(ctx, "SELECT EXISTS (SELECT FROM pg_locks WHERE locktype = 'advisory' AND NOT granted)").Scan(&waiting); err != nil {
+				t.Error(err)
+				return true
+			}
+			return waiting
+		})
+		return done
+	}
+	// Those that give up leave their turn to others.
+	for range 5 {
+		impatient, giveUp := context.WithCancel(ctx)
+		done := ensure(impatient)
+		giveUp()
+		if err := <-done; err == nil {
+			t.Fatal("one of many did not wait for its turn")
+		}
+	}
+	done := ensure(ctx)
 	template := own.ensureCopy(t)
 	select {
 	case err := <-done:

@@ -38,7 +38,8 @@ func (s *Servers) NewInvitation(ctx context.Context, server tenancy.DBServer, sl
 		return "", tenancy.Errorf(tenancy.CodeInternal, "%s: the token's hash has %d bytes", what, len(tokenHash))
 	}
 	err = s.inTenant(ctx, server, slug, func(conn *pgx.Conn) error {
-		// One transaction, sent at once: the user is locked before the others look.
+		// One transaction, sent at once: the user is locked before the others look, and
+		// without one they find nothing.
 		var batch pgx.Batch
 		batch.Queue(`
 			SELECT email FROM identity.users

@@ -14,8 +14,9 @@
 //	  └── recovering ────┘
 //
 // Everything is kept in one file of the data directory, written before a change
-// is answered, so it survives a kill; that the machine stops is not provided for.
-// Values are never logged.
+// is answered, so it survives a kill; the last changes may not survive the end of the
+// machine. What was replaced or purged leaves the file when that is written as a whole:
+// at a start, and as it grows. Values are never logged.
 package emulator
 
 import (
@@ -96,23 +97,22 @@ func (s *Server) start(cfg Config) error {
 	} else if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	var err error
-	if s.vault, err = openVault(cfg, filepath.Join(dir, "secrets.json")); err != nil {
-		return err
-	}
-	certificate, err := serverCertificate(dir, cfg.Hosts, cfg.Now())
-	if err != nil {
-		return err
-	}
-	s.caFile = CAFile(dir)
-
 	if cfg.Addr == "" {
 		cfg.Addr = "127.0.0.1:0"
 	}
+	// First: whoever is started by mistake beside another must not touch its file.
 	listener, err := net.Listen("tcp", cfg.Addr)
 	if err != nil {
 		return err
 	}
+	if s.vault, err = openVault(cfg, filepath.Join(dir, "secrets.json")); err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	certificate, err := serverCertificate(dir, cfg.Hosts, cfg.Now())
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	s.caFile = CAFile(dir)
 	s.url = "https://" + reachable(listener.Addr(), cfg.Hosts)
 	s.http = &http.Server{
 		Handler:           s.routes(),

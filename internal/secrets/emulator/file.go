@@ -34,7 +34,8 @@ func readContents(file string) (map[string]*object, error) {
 		return nil, err
 	}
 	foreign := fmt.Errorf("cannot read %s: it is not a file of this emulator", file)
-	decoder := json.NewDecoder(bytes.NewReader(data))
+	// A machine that stopped may leave zeros in place of the last changes.
+	decoder := json.NewDecoder(bytes.NewReader(bytes.TrimRight(data, "\x00")))
 	var kept contents
 	if err := decoder.Decode(&kept); err != nil {
 		return nil, foreign
@@ -57,33 +58,37 @@ func readContents(file string) (map[string]*object, error) {
 	}
 }
 
-func writeContents(file string, all []*object) error {
+// writeContents writes the file as a whole and returns its size.
+func writeContents(file string, all []*object) (size int64, err error) {
 	data, err := json.Marshal(contents{Format: fileFormat, Secrets: all})
 	if err != nil {
-		return err
+		return 0, err
 	}
-	return writeFile(file, append(data, '\n'), 0o600)
+	data = append(data, '\n')
+	return int64(len(data)), writeFile(file, data, 0o600)
 }
 
-// appendChange adds what became of a secret, or leaves the file as it was.
-func appendChange(file string, o *object) (err error) {
+// appendChange adds what became of a secret and returns the file's size, or leaves the
+// file as it was.
+func appendChange(file string, o *object) (size int64, err error) {
 	data, err := json.Marshal(o)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
-		return err
+		return 0, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	before, err := f.Stat()
 	if err != nil {
-		return err
+		return 0, err
 	}
-	if _, err := f.Write(append(data, '\n')); err != nil {
-		return errors.Join(err, f.Truncate(before.Size()))
+	n, err := f.Write(append(data, '\n'))
+	if err != nil {
+		return 0, errors.Join(err, f.Truncate(before.Size()))
 	}
-	return nil
+	return before.Size() + int64(n), nil
 }
 
 // writeFile replaces a file as a whole: after a crash it is the old or the new

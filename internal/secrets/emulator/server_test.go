@@ -41,12 +41,12 @@ func TestEverythingSurvivesARestart(t *testing.T) {
 	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
 		t.Fatal(err)
 	}
-	// So is half of a change that was never answered.
+	// So is half of a change that was never answered, or that a machine lost.
 	cut, err := os.OpenFile(filepath.Join(copied, "secrets.json"), os.O_WRONLY|os.O_APPEND, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := cut.WriteString(`{"name":"kept","state":"li`); err != nil {
+	if _, err := cut.WriteString(`{"name":"kept","state":"li` + "\x00\x00"); err != nil {
 		t.Fatal(err)
 	}
 	if err := cut.Close(); err != nil {
@@ -85,6 +85,31 @@ func TestEarlierFilesAreRead(t *testing.T) {
 	c := client(t, start(t, emulator.Config{DataDir: dir}))
 	if diff := cmp.Diff([]string{"one", "two"}, []string{get(t, c, "kept", "0a"), get(t, c, "kept", "")}); diff != "" {
 		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+func TestTheFileDoesNotGrowForEver(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	c := client(t, start(t, emulator.Config{DataDir: dir}))
+	value := strings.Repeat("v", 20_000)
+	const versions = 50 // each change repeats those before it: 25 MB of changes
+	for range versions {
+		set(t, c, "s", value)
+	}
+	info, err := os.Stat(filepath.Join(dir, "secrets.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if most := int64(5_000_000); info.Size() < versions*20_000 || info.Size() > most {
+		t.Errorf("%d bytes, want %d at most", info.Size(), most)
+	}
+	copied := t.TempDir()
+	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
+		t.Fatal(err)
+	}
+	if got := get(t, client(t, start(t, emulator.Config{DataDir: copied})), "s", ""); got != value {
+		t.Errorf("%d bytes are left of the value", len(got))
 	}
 }
 

@@ -58,7 +58,12 @@ type vault struct {
 
 	mu      sync.Mutex
 	objects map[string]*object
+	// whole is how long the file was when it was last written as a whole.
+	whole int64
 }
+
+// slack is how much longer than twice that it may become.
+const slack = 1 << 20
 
 func openVault(cfg Config, file string) (*vault, error) {
 	objects, err := readContents(file)
@@ -66,7 +71,8 @@ func openVault(cfg Config, file string) (*vault, error) {
 		return nil, err
 	}
 	v := &vault{cfg: cfg, file: file, objects: objects}
-	return v, writeContents(file, v.all())
+	v.whole, err = writeContents(file, v.all())
+	return v, err
 }
 
 // present returns what has the name now, or nil. It ends a passing state whose time is
@@ -113,10 +119,17 @@ func (o *object) in(s state, until time.Time) *object {
 // commit puts o in the file and the map; if the file cannot be written nothing
 // has changed. Callers hold mu.
 func (v *vault) commit(o *object) error {
-	if err := appendChange(v.file, o); err != nil {
+	size, err := appendChange(v.file, o)
+	if err != nil {
 		return err
 	}
 	v.objects[keyOf(o.Name)] = o
+	if size > 2*v.whole+slack {
+		// The change is kept whether or not this works.
+		if whole, err := writeContents(v.file, v.all()); err == nil {
+			v.whole = whole
+		}
+	}
 	return nil
 }
 
