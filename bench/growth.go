@@ -17,7 +17,7 @@ func measureGrowth(ctx context.Context, b *bench) error {
 		to    int
 	}{{b.young, few}, {b.warm, many}} {
 		if missing := grown.to - n/2 - int(grown.plane.slugs.Load()); missing > 0 {
-			if err := grown.plane.batch(ctx, missing, grown.plane.ready.DBServers[0].Name); err != nil {
+			if _, err := grown.plane.batch(ctx, missing, grown.plane.ready.DBServers[0].Name); err != nil {
 				return err
 			}
 		}

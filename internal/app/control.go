@@ -144,7 +144,7 @@ func (c *Control) warmTemplate() string {
 	if !c.warmPool {
 		return ""
 	}
-	return c.Databases.LatelyTemplate()
+	return c.Databases.Template()
 }
 
 // workerName tells workers apart in leases, on one host too.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/tenantry/tenantry/internal/pgerr"
 	"github.com/tenantry/tenantry/internal/tenancy"
@@ -27,10 +28,13 @@ func (s *Servers) EnsureDatabase(ctx context.Context, server tenancy.DBServer, s
 	}
 	var open []string
 	questions := []question{openMaintenance(&open)}
+	verifier := verifierOf(password)
 	var p prepared
 	if source.Warm != "" {
 		p = s.prepared(source.Warm)
 		questions = append(questions, p.look(warmPlace(p.id)))
+	} else {
+		go func() { _, _ = verifier() }() // while the lock is waited for
 	}
 	err = s.holdSlug(ctx, server, slug, func(ctx context.Context, w *work, f facts) error {
 		w.keeps = tenancy.HasFence(ctx)
@@ -45,15 +49,20 @@ func (s *Servers) EnsureDatabase(ctx context.Context, server tenancy.DBServer, s
 				return err
 			}
 		}
-		origin, err = w.ensure(ctx, owner, password, source.Bulk, f)
+		origin, err = w.ensure(ctx, owner, verifier, source.Bulk, f)
 		return err
 	}, questions...)
 	return origin, err
 }
 
+// verifierOf computes a password's verifier when it is first asked for it.
+func verifierOf(password string) func() (string, error) {
+	return sync.OnceValues(func() (string, error) { return scramVerifier(password) })
+}
+
 // ensure makes roles and database, or finishes a half of them.
-func (w *work) ensure(ctx context.Context, owner tenancy.Ownership, password string, bulk bool, f facts) (origin tenancy.DatabaseOrigin, err error) {
-	if err := w.ensureRoles(ctx, f, owner, password); err != nil {
+func (w *work) ensure(ctx context.Context, owner tenancy.Ownership, verifier func() (string, error), bulk bool, f facts) (origin tenancy.DatabaseOrigin, err error) {
+	if err := w.ensureRoles(ctx, f, owner, verifier); err != nil {
 		return origin, err
 	}
 	if f.database.exists && f.invalid {
@@ -73,7 +82,9 @@ func (w *work) ensure(ctx context.Context, owner tenancy.Ownership, password str
 	if err := w.open(ctx, owner); err != nil {
 		return origin, failed(ctx, err, "cannot open database "+w.database+on(w.server))
 	}
+	w.enterAhead(ctx, "")
 	if err := tenancy.CheckFence(ctx); err != nil {
+		w.leaveKept()
 		return origin, err
 	}
 	// Last: this is what makes the database ready.
@@ -203,8 +214,8 @@ func (w *work) open(ctx context.Context, owner tenancy.Ownership) error {
 
 // ensureRoles makes or adopts both roles in one transaction, so there is no
 // role without its mark.
-func (w *work) ensureRoles(ctx context.Context, f facts, owner tenancy.Ownership, password string) error {
-	verifier, err := scramVerifier(password)
+func (w *work) ensureRoles(ctx context.Context, f facts, owner tenancy.Ownership, verifier func() (string, error)) error {
+	hashed, err := verifier()
 	if err != nil {
 		return err
 	}
@@ -217,9 +228,9 @@ func (w *work) ensureRoles(ctx context.Context, f facts, owner tenancy.Ownership
 		sql = append(sql, "CREATE ROLE "+ownerRole+" NOLOGIN", "COMMENT ON ROLE "+ownerRole+" IS '"+owner.String()+"'")
 	}
 	if !f.appRole.exists {
-		sql = append(sql, "CREATE ROLE "+appRole+" LOGIN PASSWORD '"+verifier+"'", "COMMENT ON ROLE "+appRole+" IS '"+owner.String()+"'")
+		sql = append(sql, "CREATE ROLE "+appRole+" LOGIN PASSWORD '"+hashed+"'", "COMMENT ON ROLE "+appRole+" IS '"+owner.String()+"'")
 	} else {
-		sql = append(sql, "ALTER ROLE "+appRole+" LOGIN PASSWORD '"+verifier+"'")
+		sql = append(sql, "ALTER ROLE "+appRole+" LOGIN PASSWORD '"+hashed+"'")
 	}
 	// An admin that is no superuser acts on the database as a member of its
 	// owner, and ends the application's sessions as a member of its role.

@@ -64,7 +64,7 @@ func (w *work) migrate(ctx context.Context, owner tenancy.Ownership, password st
 	}
 	if !f.ready {
 		// An interrupted try has dropped it.
-		if _, err := w.ensure(ctx, owner, password, false, f); err != nil {
+		if _, err := w.ensure(ctx, owner, verifierOf(password), false, f); err != nil {
 			return Version{}, err
 		}
 	}
@@ -80,7 +80,7 @@ func (w *work) migrate(ctx context.Context, owner tenancy.Ownership, password st
 	if err := ask(ctx, w.conn, f.look(w.slug)); err != nil {
 		return Version{}, failed(ctx, err, "cannot look at "+w.database+on(w.server))
 	}
-	if _, err := w.ensure(ctx, owner, password, false, f); err != nil {
+	if _, err := w.ensure(ctx, owner, verifierOf(password), false, f); err != nil {
 		return Version{}, err
 	}
 	if sources, err = w.openSources(); err != nil {

@@ -2,12 +2,16 @@ package tenantdb
 
 import (
 	"bytes"
+	"embed"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"math"
 	"regexp"
+	"strings"
+	"sync"
+	"time"
 
 	"github.com/golang-migrate/migrate/v4/source"
 	"github.com/golang-migrate/migrate/v4/source/iofs"
@@ -19,6 +23,48 @@ type migrationSet struct {
 	label string // "built-in", for messages
 	files fs.FS
 	table string // in ownSchema
+	// read is what was read of the files last.
+	read *readFiles
+}
+
+// readFiles spares reading files again that did not change: to look at their times
+// takes a fraction of that, and each job looks several times.
+type readFiles struct {
+	mu     sync.Mutex
+	stamp  string
+	up     []upFile
+	source *migrationSource
+}
+
+// at forgets what was read of files with another stamp. Its caller holds the lock.
+func (r *readFiles) at(stamp string) {
+	if stamp == "" || stamp != r.stamp {
+		r.stamp, r.up, r.source = stamp, nil, nil
+	}
+}
+
+// unsettled is how long a file's time says nothing: a second write may leave the same.
+const unsettled = 2 * time.Second
+
+// stamp is the files' names, sizes and times of change; "" if those do not tell that
+// the files are what they were.
+func (set migrationSet) stamp() string {
+	if _, fixed := set.files.(embed.FS); fixed {
+		return "embedded"
+	}
+	entries, err := fs.ReadDir(set.files, ".")
+	if err != nil {
+		return ""
+	}
+	var stamp strings.Builder
+	for _, e := range entries {
+		info, err := fs.Stat(set.files, e.Name()) // of what a link leads to
+		if err != nil || info.ModTime().IsZero() || time.Since(info.ModTime()) < unsettled {
+			return ""
+		}
+		fmt.Fprintln(&stamp, e.Name(), info.Size(), info.ModTime().UnixNano(), info.Mode())
+	}
+	return stamp.String()
 }
 
 var numberedSQL = regexp.MustCompile(`^[0-9].*\.sql$`)
@@ -59,8 +105,15 @@ func (set migrationSet) check() error {
 	return nil
 }
 
-// open reads the directory as it is now.
+// open lists the directory as it is now. What is returned is shared and not closed.
 func (set migrationSet) open() (*migrationSource, error) {
+	stamp := set.stamp() // first: what changes meanwhile is read again next time
+	set.read.mu.Lock()
+	defer set.read.mu.Unlock()
+	set.read.at(stamp)
+	if set.read.source != nil {
+		return set.read.source, nil
+	}
 	if err := set.check(); err != nil {
 		return nil, err
 	}
@@ -68,7 +121,8 @@ func (set migrationSet) open() (*migrationSource, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &migrationSource{src}, nil
+	set.read.source = &migrationSource{src}
+	return set.read.source, nil
 }
 
 // unclosable keeps the source from closing the caller's file system.
@@ -130,8 +184,15 @@ type upFile struct {
 	content []byte
 }
 
-// upFiles reads the files that Migrate would run, in the order of their names.
+// upFiles are the files that Migrate would run, in the order of their names.
 func (set migrationSet) upFiles() ([]upFile, error) {
+	stamp := set.stamp()
+	set.read.mu.Lock()
+	defer set.read.mu.Unlock()
+	set.read.at(stamp)
+	if set.read.up != nil {
+		return set.read.up, nil
+	}
 	if err := set.check(); err != nil {
 		return nil, err
 	}
@@ -155,5 +216,6 @@ func (set migrationSet) upFiles() ([]upFile, error) {
 		}
 		files = append(files, upFile{e.Name(), content})
 	}
+	set.read.up = files
 	return files, nil
 }

@@ -63,9 +63,6 @@ type Servers struct {
 	kept    map[room]*keptSession
 	// bulkTurns are told of in copyInTurn.
 	bulkTurns map[tenancy.ServerID]chan int
-	// lately is what Template returned last.
-	lately   string
-	latelyAt time.Time
 	// warmPasswords are those of databases prepared here.
 	warmPasswords map[tenancy.WarmDatabaseID]string
 }
@@ -94,7 +91,7 @@ func New(cfg Config) (*Servers, error) {
 
 	s := &Servers{
 		cfg:    cfg,
-		sets:   []migrationSet{{label: "built-in", files: tenantmigrations.FS, table: builtinTable}},
+		sets:   []migrationSet{{label: "built-in", files: tenantmigrations.FS, table: builtinTable, read: &readFiles{}}},
 		pools:  map[tenancy.ServerID]*adminPool{},
 		warned: map[warning]bool{},
 		unfit:  map[warning]unfit{},
@@ -104,7 +101,7 @@ func New(cfg Config) (*Servers, error) {
 		warmPasswords: map[tenancy.WarmDatabaseID]string{},
 	}
 	if cfg.AppMigrations != nil {
-		s.sets = append(s.sets, migrationSet{label: "application's", files: cfg.AppMigrations, table: appTable})
+		s.sets = append(s.sets, migrationSet{label: "application's", files: cfg.AppMigrations, table: appTable, read: &readFiles{}})
 	}
 	for _, set := range s.sets {
 		if err := set.check(); err != nil {

@@ -44,8 +44,8 @@ func (w *work) keep(s *session) {
 	close(k.begun)
 }
 
-// enterAhead begins a session as owner for the job's next phase, which need not wait
-// for what is recorded of this one.
+// enterAhead begins a session, the admin's or as owner, for the call that enters the
+// database next, which need not wait for what is done until then.
 func (w *work) enterAhead(ctx context.Context, owner string) {
 	k := w.newKept()
 	ahead := *w // its caller goes on, and gives the connection back

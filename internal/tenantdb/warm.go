@@ -3,7 +3,6 @@ package tenantdb
 import (
 	"context"
 	"maps"
-	"time"
 
 	"github.com/tenantry/tenantry/internal/crash"
 	"github.com/tenantry/tenantry/internal/pgerr"
@@ -29,24 +28,9 @@ func (s *Servers) Template() string {
 	}
 	name, marked := s.templateName()
 	if marked != "" {
-		name = ""
+		return ""
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.lately, s.latelyAt = name, time.Now()
 	return name
-}
-
-// LatelyTemplate is Template as of a second ago at most. To read all files takes as
-// long as to claim a prepared database, and whoever takes it reads them again.
-func (s *Servers) LatelyTemplate() string {
-	s.mu.Lock()
-	name, at := s.lately, s.latelyAt
-	s.mu.Unlock()
-	if time.Since(at) < time.Second {
-		return name
-	}
-	return s.Template()
 }
 
 // Warm prepares the database d, a copy of d.Template, or finds that it is there. It
