@@ -54,17 +54,17 @@ func StartPlane(ctx context.Context, cfg PlaneConfig) (*Plane, error) {
 		return nil, err
 	}
 	g, ctx := errgroup.WithContext(ctx)
-	postgres := func(to **Postgres, name string, port int) {
+	postgres := func(to **Postgres, name string, port int, tenants bool) {
 		g.Go(func() (err error) {
 			*to, err = StartPostgres(ctx, PostgresConfig{
-				Name: name, DataDir: filepath.Join(cfg.DataDir, name), Port: port, Fast: cfg.Fast, Log: cfg.Log,
+				Name: name, DataDir: filepath.Join(cfg.DataDir, name), Port: port, Fast: cfg.Fast, Tenants: tenants, Log: cfg.Log,
 			})
 			return err
 		})
 	}
-	postgres(&p.Master, "pg-master", kept.Master)
-	postgres(&p.A, "pg-a", kept.A)
-	postgres(&p.B, "pg-b", kept.B)
+	postgres(&p.Master, "pg-master", kept.Master, false)
+	postgres(&p.A, "pg-a", kept.A, true)
+	postgres(&p.B, "pg-b", kept.B, true)
 	g.Go(func() error { return p.startRedis(ctx, kept.Redis) })
 	g.Go(func() (err error) {
 		p.Vault, err = emulator.Start(emulator.Config{

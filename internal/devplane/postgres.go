@@ -35,7 +35,10 @@ type PostgresConfig struct {
 	Fast bool
 	// MaxConnections is the server's max_connections; 0 means 200.
 	MaxConnections int
-	Log            *slog.Logger
+	// Tenants says that the server will have many databases, and sets it as
+	// docs/operations.md advises for that.
+	Tenants bool
+	Log     *slog.Logger
 }
 
 // Postgres is a running Postgres server that only this machine can reach.
@@ -177,6 +180,9 @@ func (p *Postgres) settings() map[string]string {
 		"max_connections":         strconv.Itoa(p.cfg.MaxConnections),
 		"timezone":                "UTC",
 		"log_timezone":            "UTC",
+	}
+	if p.cfg.Tenants {
+		s["autovacuum_naptime"] = "5min"
 	}
 	if p.cfg.Fast {
 		s["fsync"] = "off"
