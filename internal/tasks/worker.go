@@ -57,8 +57,29 @@ type WorkerConfig struct {
 // Worker takes tasks from Redis, relays the outbox, reconciles and keeps the pool of
 // prepared databases.
 type Worker struct {
-	cfg      WorkerConfig
+	cfg WorkerConfig
+
+	mu       sync.Mutex
+	stopping bool // nothing more is added to inflight
 	inflight sync.WaitGroup
+}
+
+// begin counts a task among those in flight, unless the worker stops already: asynq may
+// have taken it just before.
+func (w *Worker) begin() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !w.stopping {
+		w.inflight.Add(1)
+	}
+	return !w.stopping
+}
+
+// beginNoMore has begin refuse from now on.
+func (w *Worker) beginNoMore() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.stopping = true
 }
 
 // Shares splits a worker's concurrency into what people wait for and the bulk.
@@ -115,6 +136,7 @@ func (w *Worker) Run(ctx context.Context) error {
 		server.Stop()
 	}
 	close(w.cfg.Draining)
+	w.beginNoMore()
 	if !w.wait(w.cfg.Grace) {
 		interrupt()
 		w.wait(abandonAfter)
@@ -200,7 +222,9 @@ func (w *Worker) mux(work context.Context, inspector *asynq.Inspector) asynq.Han
 			if err != nil {
 				return fmt.Errorf("%w: %w", err, asynq.SkipRetry)
 			}
-			w.inflight.Add(1)
+			if !w.begin() {
+				return &comeBack{id: id, code: "GIVEN_BACK"}
+			}
 			defer w.inflight.Done()
 			// The task's values, without its end; the worker's end instead.
 			ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
