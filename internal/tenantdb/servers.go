@@ -28,7 +28,8 @@ type AdminSecrets interface {
 type Config struct {
 	Secrets AdminSecrets
 	// AppMigrations is the application's own set of golang-migrate files, at its
-	// root; nil means none. It is read afresh by every Migrate.
+	// root; nil means none. Every Migrate looks at it afresh, and reads again what is
+	// not of the name, size and time that it was.
 	AppMigrations fs.FS
 	// AppName is the application_name of every session; "tenantry".
 	AppName string
