@@ -20,10 +20,10 @@
 //
 // Around each phase of a job, whichever phases it has:
 //
-//	do:PHASE:before      its Do is recorded as begun and about to be called
+//	do:PHASE:before      its Do is recorded as begun, unless it records that
+//	                     itself, and about to be called
 //	do:PHASE:after       its Do has returned, with or without an error
-//	do:PHASE:recorded    it is recorded as done; not at the last phase, whose
-//	                     Do records that itself
+//	do:PHASE:recorded    it is recorded as done; a last phase may not have this point
 //	undo:PHASE:before    its Undo is about to be called
 //	undo:PHASE:after     its Undo has returned
 //	undo:PHASE:recorded  it is recorded as undone

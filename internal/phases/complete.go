@@ -20,9 +20,12 @@ type Complete struct {
 // Name returns PhaseComplete.
 func (Complete) Name() tenancy.PhaseName { return tenancy.PhaseComplete }
 
+// Records says that what becomes visible comes with the journal.
+func (Complete) Records() {}
+
 // Do settles the job.
 func (p Complete) Do(ctx context.Context, run *pipeline.Run) error {
-	if err := p.Registry.CompleteProvision(ctx, run.Lease); err != nil {
+	if err := p.Registry.CompleteProvision(ctx, run.Lease, run.Progress()); err != nil {
 		return fmt.Errorf("cannot complete the job of tenant %s: %w", run.Job.Slug, err)
 	}
 	return nil

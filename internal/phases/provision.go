@@ -20,9 +20,9 @@ type Registry interface {
 	ReservePlacement(ctx context.Context, lease tenancy.Lease, template string, choose func([]tenancy.ServerLoad) (tenancy.DBServer, error)) (tenancy.Placement, error)
 	FreePlacement(ctx context.Context, lease tenancy.Lease) error
 	RegisteredTenant(ctx context.Context, slug tenancy.Slug) (t tenancy.Tenant, server tenancy.DBServer, found bool, err error)
-	RegisterTenant(ctx context.Context, lease tenancy.Lease, slug tenancy.Slug, schemaVersion string) error
+	RegisterTenant(ctx context.Context, lease tenancy.Lease, slug tenancy.Slug, schemaVersion string, p tenancy.Progress) error
 	UnregisterTenant(ctx context.Context, lease tenancy.Lease) error
-	CompleteProvision(ctx context.Context, lease tenancy.Lease) error
+	CompleteProvision(ctx context.Context, lease tenancy.Lease, p tenancy.Progress) error
 }
 
 // Databases are the tenant servers.

@@ -16,13 +16,16 @@ type RegisterTenant struct{ Registry Registry }
 // Name returns PhaseMasterRegistered.
 func (RegisterTenant) Name() tenancy.PhaseName { return tenancy.PhaseMasterRegistered }
 
+// Records says that the row comes with the journal.
+func (RegisterTenant) Records() {}
+
 // Do fails with CodePartialState if another tenant's row appeared.
 func (p RegisterTenant) Do(ctx context.Context, run *pipeline.Run) error {
 	version, _ := run.DetailOf(tenancy.PhaseMigrationsApplied)["schemaVersion"].(string)
-	if err := p.Registry.RegisterTenant(ctx, run.Lease, run.Job.Slug, version); err != nil {
+	run.Detail = map[string]any{"tenantId": run.Job.TenantID}
+	if err := p.Registry.RegisterTenant(ctx, run.Lease, run.Job.Slug, version, run.Progress()); err != nil {
 		return fmt.Errorf("cannot register tenant %s: %w", run.Job.Slug, err)
 	}
-	run.Detail = map[string]any{"tenantId": run.Job.TenantID}
 	return nil
 }
 

@@ -251,7 +251,9 @@ func (x *tenant) advance(t *testing.T, d phases.Deps, i int) pipeline.Phase {
 		if err := p.Do(t.Context(), run); err != nil {
 			t.Fatalf("%s: %v", p.Name(), err)
 		}
-		if _, err := x.FinishPhase(t.Context(), x.lease, p.Name(), all[k+1].Name(), run.Detail); err != nil {
+		if _, err := x.RecordProgress(t.Context(), x.lease, tenancy.Progress{
+			Done: []tenancy.DonePhase{{Name: p.Name(), Detail: run.Detail, Began: time.Now(), Ended: time.Now()}}, Next: all[k+1].Name(),
+		}); err != nil {
 			t.Fatal(err)
 		}
 	}

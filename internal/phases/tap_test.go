@@ -75,16 +75,16 @@ func (r tappedRegistry) FreePlacement(ctx context.Context, lease tenancy.Lease) 
 	return throughErr(r.tap, "FreePlacement", func() error { return r.Registry.FreePlacement(ctx, lease) })
 }
 
-func (r tappedRegistry) RegisterTenant(ctx context.Context, lease tenancy.Lease, slug tenancy.Slug, version string) error {
-	return throughErr(r.tap, "RegisterTenant", func() error { return r.Registry.RegisterTenant(ctx, lease, slug, version) })
+func (r tappedRegistry) RegisterTenant(ctx context.Context, lease tenancy.Lease, slug tenancy.Slug, version string, p tenancy.Progress) error {
+	return throughErr(r.tap, "RegisterTenant", func() error { return r.Registry.RegisterTenant(ctx, lease, slug, version, p) })
 }
 
 func (r tappedRegistry) UnregisterTenant(ctx context.Context, lease tenancy.Lease) error {
 	return throughErr(r.tap, "UnregisterTenant", func() error { return r.Registry.UnregisterTenant(ctx, lease) })
 }
 
-func (r tappedRegistry) CompleteProvision(ctx context.Context, lease tenancy.Lease) error {
-	return throughErr(r.tap, "CompleteProvision", func() error { return r.Registry.CompleteProvision(ctx, lease) })
+func (r tappedRegistry) CompleteProvision(ctx context.Context, lease tenancy.Lease, p tenancy.Progress) error {
+	return throughErr(r.tap, "CompleteProvision", func() error { return r.Registry.CompleteProvision(ctx, lease, p) })
 }
 
 type tappedDatabases struct {
@@ -150,9 +150,9 @@ func (j tappedJournal) AcquireLease(ctx context.Context, id tenancy.JobID, owner
 	return job, lease, err
 }
 
-func (j tappedJournal) FinishPhase(ctx context.Context, lease tenancy.Lease, phase, next tenancy.PhaseName, detail map[string]any) (bool, error) {
-	return through(j.tap, "FinishPhase "+string(phase), func() (bool, error) {
-		return j.Journal.FinishPhase(ctx, lease, phase, next, detail)
+func (j tappedJournal) RecordProgress(ctx context.Context, lease tenancy.Lease, p tenancy.Progress) (bool, error) {
+	return through(j.tap, "RecordProgress "+string(p.Done[len(p.Done)-1].Name), func() (bool, error) {
+		return j.Journal.RecordProgress(ctx, lease, p)
 	})
 }
 

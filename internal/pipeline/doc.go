@@ -27,6 +27,10 @@
 // again: a Do must find what an earlier one made and go on from there. A crash
 // does not count as a failure.
 //
+// A phase whose whole effect is a transaction of master's (Recording) needs no
+// record before it. The transaction records that it is done, and the phase before it
+// too, which is one commit instead of three.
+//
 // The last phase settles the job: its Do makes the work visible and the job
 // complete in one transaction. So whatever is not complete can be undone.
 //

@@ -35,43 +35,84 @@ func (x *execution) forward(ctx context.Context) error {
 			return x.beginRollback(ctx, p.Name(), nil)
 		}
 		if x.draining() {
-			return errors.Join(ErrDraining, x.release(ctx, x.run.Lease))
+			_, err := x.recordDone(ctx, p.Name())
+			return errors.Join(ErrDraining, err, x.release(ctx, x.run.Lease))
 		}
 		x.markStarted(p.Name())
 		x.observe(Event{Phase: p.Name(), Status: tenancy.PhaseRunning})
 
-		began := time.Now()
-		x.run.Detail = nil
-		if err := x.attempt(ctx, "do", p, p.Do); err != nil {
-			return x.failed(ctx, p, err, time.Since(began))
+		x.run.Detail, x.run.next = nil, ""
+		x.run.doing = tenancy.DonePhase{Name: p.Name(), Began: time.Now()}
+		if i < last {
+			x.run.next = x.phases[i+1].Name()
+		}
+		err := x.attempt(ctx, "do", p, p.Do)
+		elapsed := time.Since(x.run.doing.Began)
+		if errors.Is(err, tenancy.ErrCancelRequested) {
+			if _, err := x.recordDone(ctx, p.Name()); err != nil {
+				return err
+			}
+			return x.beginRollback(ctx, p.Name(), nil)
+		}
+		if err != nil {
+			return x.failed(ctx, p, err, elapsed)
 		}
 		rec := x.record(p.Name())
 		rec.Status, rec.Detail = tenancy.PhaseDone, x.run.Detail
-		x.observe(Event{Phase: p.Name(), Status: tenancy.PhaseDone, Elapsed: time.Since(began), Detail: x.run.Detail})
-		x.log.Info("phase done", "phase", p.Name(), "elapsed", time.Since(began))
-		if i == last {
-			break
+		x.observe(Event{Phase: p.Name(), Status: tenancy.PhaseDone, Elapsed: elapsed, Detail: x.run.Detail})
+		x.log.Info("phase done", "phase", p.Name(), "elapsed", elapsed)
+		x.run.unrecorded = x.run.Progress().Done
+		switch {
+		case recording(p):
+			x.recorded()
+		case i < last && !recording(x.phases[i+1]):
+			if cancelled, err = x.recordDone(ctx, x.run.next); err != nil {
+				return err
+			}
 		}
-		next := x.phases[i+1].Name()
-		if err := x.write(ctx, func(ctx context.Context) (err error) {
-			cancelled, err = x.Journal.FinishPhase(ctx, x.run.Lease, p.Name(), next, x.run.Detail)
-			return err
-		}); err != nil {
-			return err
-		}
-		crash.Point("do", string(p.Name()), "recorded")
-		x.run.Job.Failures = 0
 	}
 	x.observe(Event{Settled: tenancy.JobComplete})
 	x.log.Info("job complete")
 	return nil
 }
 
+// recording reports whether a phase records its end, and that of the one before it.
+func recording(p Phase) bool {
+	_, ok := p.(Recording)
+	return ok
+}
+
+// recordDone writes down what is done and not recorded yet, if anything, and that next
+// begins.
+func (x *execution) recordDone(ctx context.Context, next tenancy.PhaseName) (cancel bool, err error) {
+	if len(x.run.unrecorded) == 0 {
+		return false, nil
+	}
+	err = x.write(ctx, func(ctx context.Context) error {
+		cancel, err = x.Journal.RecordProgress(ctx, x.run.Lease, tenancy.Progress{Done: x.run.unrecorded, Next: next})
+		return err
+	})
+	if err == nil {
+		x.recorded()
+	}
+	return cancel, err
+}
+
+// recorded is called when nothing that is done is unrecorded any more.
+func (x *execution) recorded() {
+	for _, done := range x.run.unrecorded {
+		crash.Point("do", string(done.Name), "recorded")
+	}
+	x.run.unrecorded = nil
+	x.run.Job.Failures = 0
+}
+
 // attempt calls a phase's Do or Undo within its limit.
 func (x *execution) attempt(ctx context.Context, step string, p Phase, call func(context.Context, *Run) error) error {
 	limit := DefaultPhaseLimit
-	if l, ok := p.(Limited); ok {
-		limit = l.Limit()
+	limited, own := p.(Limited)
+	if own {
+		limit = limited.Limit()
 	}
 	ctx, cancel := context.WithTimeout(ctx, limit)
 	defer cancel()
@@ -82,7 +123,9 @@ func (x *execution) attempt(ctx context.Context, step string, p Phase, call func
 		return &tenancy.Error{
 			Code:    tenancy.CodeTimeout,
 			Message: "The phase " + string(p.Name()) + " did not finish within " + limit.String() + ".",
-			Err:     err,
+			// One with a limit of its own has had all the time there is.
+			Transient: !own,
+			Err:       err,
 		}
 	}
 	return err
@@ -104,6 +147,9 @@ func guarded(ctx context.Context, run *Run, call func(context.Context, *Run) err
 func (x *execution) failed(ctx context.Context, p Phase, err error, elapsed time.Duration) error {
 	if stop := x.interrupted(ctx, err); stop != nil {
 		return stop
+	}
+	if _, err := x.recordDone(ctx, p.Name()); err != nil {
+		return err
 	}
 	e := tenancy.AsError(err)
 	cause := tenancy.PhaseError{Code: e.Code, Message: e.Message}

@@ -2,6 +2,7 @@ package pipeline_test
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -114,16 +115,36 @@ func (j *journal) start(name tenancy.PhaseName) {
 	p.Status, p.StartedAt, p.UndoneAt = tenancy.PhaseRunning, &now, nil
 }
 
-func (j *journal) FinishPhase(_ context.Context, lease tenancy.Lease, phase, next tenancy.PhaseName, detail map[string]any) (cancel bool, err error) {
-	err = j.write("finish "+string(phase), lease, func(job *tenancy.Job) {
-		p := j.phase(phase)
-		p.Status, p.Detail = tenancy.PhaseDone, detail
-		job.Failures = 0
-		if cancel = job.CancelRequested; !cancel {
-			j.start(next)
+func (j *journal) RecordProgress(_ context.Context, lease tenancy.Lease, p tenancy.Progress) (cancel bool, err error) {
+	err = j.write("record "+names(p), lease, func(job *tenancy.Job) {
+		if cancel = job.CancelRequested; cancel {
+			p.Next = ""
 		}
+		j.progress(p)
 	})
 	return cancel, err
+}
+
+func (j *journal) progress(p tenancy.Progress) {
+	for _, d := range p.Done {
+		rec := j.phase(d.Name)
+		rec.Status, rec.Detail = tenancy.PhaseDone, d.Detail
+		if rec.StartedAt == nil {
+			rec.StartedAt = &d.Began
+		}
+	}
+	if p.Next != "" {
+		j.start(p.Next)
+	}
+	j.job.Failures = 0
+}
+
+func names(p tenancy.Progress) string {
+	var all []string
+	for _, d := range p.Done {
+		all = append(all, string(d.Name))
+	}
+	return strings.Join(all, " and ")
 }
 
 func (j *journal) RetryPhase(_ context.Context, lease tenancy.Lease, phase tenancy.PhaseName, cause tenancy.PhaseError, after time.Duration) error {
@@ -176,10 +197,22 @@ func (j *journal) SettleRollback(_ context.Context, lease tenancy.Lease) error {
 }
 
 // complete is what a last phase does in its own transaction.
-func (j *journal) complete(lease tenancy.Lease) error {
-	return j.write("complete", lease, func(job *tenancy.Job) {
+func (j *journal) complete(lease tenancy.Lease, p tenancy.Progress) (err error) {
+	if lost := j.write("complete", lease, func(job *tenancy.Job) {
+		if job.CancelRequested {
+			err = tenancy.ErrCancelRequested
+			return
+		}
+		j.progress(p)
 		job.Status = tenancy.JobComplete
-		j.phase("last").Status = tenancy.PhaseDone
 		j.held = false
-	})
+	}); lost != nil {
+		return lost
+	}
+	return err
+}
+
+// register is what a phase does whose effect is in master.
+func (j *journal) register(lease tenancy.Lease, p tenancy.Progress, effect func()) error {
+	return j.write("register", lease, func(*tenancy.Job) { effect(); j.progress(p) })
 }

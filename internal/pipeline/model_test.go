@@ -50,7 +50,7 @@ type model struct {
 func (m *model) badDay(t *rapid.T) {
 	w := m.w
 	failures := []error{nil, nil, passing, permanent, errors.New("unheard of")}
-	for _, call := range []string{"do first", "do second", "do last", "undo first", "undo second"} {
+	for _, call := range []string{"do first", "do second", "do third", "do last", "undo first", "undo second", "undo third"} {
 		delete(w.fail, call)
 		if err := rapid.SampledFrom(failures).Draw(t, call); err != nil {
 			w.fail[call] = err
@@ -109,7 +109,7 @@ func (m *model) check(t *rapid.T) {
 	switch j.Status {
 	case tenancy.JobComplete:
 		m.complete = true
-		if len(m.w.things) != 2 {
+		if len(m.w.things) != 3 {
 			t.Fatalf("complete with %v", m.w.things)
 		}
 	case tenancy.JobFailed:

@@ -2,6 +2,7 @@ package pipeline
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/tenantry/tenantry/internal/tenancy"
@@ -23,6 +24,13 @@ type Phase interface {
 type Limited interface {
 	// Limit is the longest that one Do or Undo may take.
 	Limit() time.Duration
+}
+
+// Recording is a Phase whose whole effect is one transaction of master's, which also
+// records run.Progress: that the phase is done, and the one before it. So its Do is
+// called without a record that it is about to be; a Do that fails has had no effect.
+type Recording interface {
+	Records()
 }
 
 // Residual is a Phase that makes something outside master.
@@ -47,6 +55,19 @@ type Run struct {
 	// Unclaimed says that this very run has found nothing of the tenant's name
 	// anywhere. Like Credential it spares a question and is never recorded.
 	Unclaimed bool
+
+	// For Progress: what is done and not recorded, the phase that is being done, and
+	// the one after it.
+	unrecorded []tenancy.DonePhase
+	doing      tenancy.DonePhase
+	next       tenancy.PhaseName
+}
+
+// Progress is what the transaction of a Recording phase records once it has its effect.
+func (r *Run) Progress() tenancy.Progress {
+	doing := r.doing
+	doing.Detail, doing.Ended = r.Detail, time.Now()
+	return tenancy.Progress{Done: append(slices.Clip(r.unrecorded), doing), Next: r.next}
 }
 
 // DetailOf returns what an earlier phase recorded, in this run or before a
@@ -75,9 +96,9 @@ type Journal interface {
 	// ReleaseLease gives the job back; it may be taken again at once.
 	ReleaseLease(ctx context.Context, lease tenancy.Lease) error
 
-	// FinishPhase records that the phase is done and that the next one is about
-	// to start, and reports whether an operator asked to cancel the job.
-	FinishPhase(ctx context.Context, lease tenancy.Lease, phase, next tenancy.PhaseName, detail map[string]any) (cancel bool, err error)
+	// RecordProgress records that phases are done and that the next one is about
+	// to start, and reports whether an operator asked to cancel the job: then it is not.
+	RecordProgress(ctx context.Context, lease tenancy.Lease, p tenancy.Progress) (cancel bool, err error)
 	// RetryPhase records a transient failure of a phase's Do and gives the lease
 	// back; the job is not due again before after has passed.
 	RetryPhase(ctx context.Context, lease tenancy.Lease, phase tenancy.PhaseName, cause tenancy.PhaseError, after time.Duration) error

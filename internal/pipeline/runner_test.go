@@ -6,7 +6,9 @@ import (
 	"fmt"
 	"log/slog"
 	"runtime"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -28,7 +30,7 @@ type world struct {
 }
 
 func newWorld() *world {
-	return &world{journal: newJournal("first", "second", "last"), things: map[tenancy.PhaseName]int{}, fail: map[string]error{}}
+	return &world{journal: newJournal("first", "second", "third", "last"), things: map[tenancy.PhaseName]int{}, fail: map[string]error{}}
 }
 
 func (w *world) at(point string) {
@@ -66,8 +68,23 @@ func (p thing) Undo(context.Context, *pipeline.Run) error {
 
 func (p thing) Residue(*pipeline.Run) string { return "thing of " + string(p.name) }
 
+// row is a phase whose thing is in master.
+type row struct{ thing }
+
+func (row) Records() {}
+
+func (p row) Do(_ context.Context, run *pipeline.Run) error {
+	p.w.calls = append(p.w.calls, "do "+string(p.name))
+	if err := p.w.fail["do "+string(p.name)]; err != nil {
+		return err
+	}
+	return p.w.journal.register(run.Lease, run.Progress(), func() { p.w.things[p.name] = 1 })
+}
+
 // last settles the job, as a last phase must.
 type last struct{ w *world }
+
+func (last) Records() {}
 
 func (last) Name() tenancy.PhaseName { return "last" }
 
@@ -77,7 +94,7 @@ func (p last) Do(_ context.Context, run *pipeline.Run) error {
 	if err := p.w.fail["do last"]; err != nil {
 		return err
 	}
-	return p.w.journal.complete(run.Lease)
+	return p.w.journal.complete(run.Lease, run.Progress())
 }
 
 func (last) Undo(context.Context, *pipeline.Run) error { return nil }
@@ -86,7 +103,7 @@ func (w *world) runner() *pipeline.Runner {
 	return &pipeline.Runner{
 		Journal: w.journal, Owner: "w", LeaseTTL: time.Minute, Log: slog.New(slog.DiscardHandler),
 		Plan: func(tenancy.Job) ([]pipeline.Phase, error) {
-			return []pipeline.Phase{thing{w, "first"}, thing{w, "second"}, last{w}}, nil
+			return []pipeline.Phase{thing{w, "first"}, thing{w, "second"}, row{thing{w, "third"}}, last{w}}, nil
 		},
 	}
 }
@@ -107,7 +124,7 @@ func TestComplete(t *testing.T) {
 	if err := w.run(t); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"do first", "do second", "do last"}, w.calls); diff != "" {
+	if diff := cmp.Diff([]string{"do first", "do second", "do third", "do last"}, w.calls); diff != "" {
 		t.Error(diff)
 	}
 	if w.journal.job.Status != tenancy.JobComplete {
@@ -177,7 +194,7 @@ func TestTransientErrorThatPasses(t *testing.T) {
 	if err := w.run(t); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"do first", "do second", "do second", "do last"}, w.calls); diff != "" {
+	if diff := cmp.Diff([]string{"do first", "do second", "do second", "do third", "do last"}, w.calls); diff != "" {
 		t.Error(diff)
 	}
 	if w.journal.job.Failures != 0 {
@@ -223,6 +240,64 @@ func TestCancelUndoesAtTheNextBoundary(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"do first", "undo first"}, w.calls); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// What is written to master anyway takes the journal with it.
+func TestAPhaseInMasterRecordsItselfAndTheOneBefore(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	var writes []string
+	w.journal.step = func(point string) {
+		if name, ok := strings.CutPrefix(point, "after "); ok {
+			writes = append(writes, name)
+		}
+	}
+	if err := w.run(t); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"acquire", "record first", "register", "complete"}, writes); diff != "" {
+		t.Error(diff)
+	}
+	for _, p := range w.journal.job.Phases {
+		if p.Status != tenancy.PhaseDone || p.StartedAt == nil {
+			t.Errorf("phase %s is %s, started at %v", p.Name, p.Status, p.StartedAt)
+		}
+	}
+}
+
+func TestAFailureOfAPhaseInMasterLeavesTheOneBeforeDone(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	w.fail["do third"] = passing
+	if _, ok := errors.AsType[*pipeline.Retry](w.run(t)); !ok {
+		t.Fatal("no retry")
+	}
+	clear(w.fail)
+	if err := w.run(t); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"do first", "do second", "do third", "do third", "do last"}, w.calls); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestCancelBeforeTheLastPhaseUndoesEverything(t *testing.T) {
+	t.Parallel()
+	for _, during := range []string{"before register", "before do last"} {
+		w := newWorld()
+		cancel := func(point string) {
+			if point == during {
+				w.journal.job.CancelRequested = true
+			}
+		}
+		w.step, w.journal.step = cancel, cancel
+		if err := w.run(t); err != nil {
+			t.Fatal(err)
+		}
+		if w.journal.job.Status != tenancy.JobCancelled || len(w.things) != 0 {
+			t.Errorf("cancelled %s: the job is %s, left %v", during, w.journal.job.Status, w.things)
+		}
 	}
 }
 
@@ -304,6 +379,29 @@ func TestAPhaseBeyondItsLimitIsATimeout(t *testing.T) {
 	}
 }
 
+func TestAPhaseBeyondTheUsualLimitIsTriedAgain(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		r := w.runner()
+		r.LeaseTTL = time.Hour
+		r.Plan = func(tenancy.Job) ([]pipeline.Phase, error) {
+			return []pipeline.Phase{hanging{thing{w, "first"}}, last{w}}, nil
+		}
+		err := r.Run(t.Context(), "j1")
+		if _, ok := errors.AsType[*pipeline.Retry](err); !ok || tenancy.CodeOf(err) != tenancy.CodeTimeout || w.journal.job.Status != tenancy.JobRunning {
+			t.Errorf("%v, job %s", err, w.journal.job.Status)
+		}
+	})
+}
+
+type hanging struct{ thing }
+
+func (hanging) Do(ctx context.Context, _ *pipeline.Run) error {
+	<-ctx.Done()
+	return ctx.Err()
+}
+
 // A worker dies at every point there is: around every Do, every Undo and every
 // journal write, on the way forward and on the way back, and the next worker
 // dies there too. Whoever comes last settles the job, with all or with nothing.
@@ -314,7 +412,7 @@ func TestCrashAnywhere(t *testing.T) {
 			t.Run(fmt.Sprintf("failing=%v/point %d", failing, point), func(t *testing.T) {
 				t.Parallel()
 				w := newWorld()
-				want, wantThings := tenancy.JobComplete, map[tenancy.PhaseName]int{"first": 1, "second": 1}
+				want, wantThings := tenancy.JobComplete, map[tenancy.PhaseName]int{"first": 1, "second": 1, "third": 1}
 				if failing {
 					w.fail["do last"] = permanent
 					want, wantThings = tenancy.JobFailed, map[tenancy.PhaseName]int{}

@@ -428,10 +428,10 @@ func TestABatchsInvitationIsRungForIfItStaysUnsent(t *testing.T) {
 		if _, err := p.ReservePlacement(t.Context(), lease, "", auto); err != nil {
 			t.Fatal(err)
 		}
-		if err := p.RegisterTenant(t.Context(), lease, slug, "1"); err != nil {
+		if err := p.RegisterTenant(t.Context(), lease, slug, "1", tenancy.Progress{}); err != nil {
 			t.Fatal(err)
 		}
-		if err := p.CompleteProvision(t.Context(), lease); err != nil {
+		if err := p.CompleteProvision(t.Context(), lease, tenancy.Progress{}); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -11,28 +11,51 @@ import (
 // The journal of a run. Each method is one statement, so one commit, and its
 // first step is the fence: if that finds no row, nothing below it happens.
 
-// FinishPhase records that a phase is done and, unless the job is to be
-// cancelled, that the next one is about to start.
-func (s *Store) FinishPhase(ctx context.Context, lease tenancy.Lease, phase, next tenancy.PhaseName, detail map[string]any) (cancel bool, err error) {
-	data := []byte("{}")
-	if detail != nil {
-		if data, err = json.Marshal(detail); err != nil {
-			return false, err
-		}
+// RecordProgress records that phases are done and, unless the job is to be cancelled,
+// that the next one is about to start.
+func (s *Store) RecordProgress(ctx context.Context, lease tenancy.Lease, p tenancy.Progress) (cancel bool, err error) {
+	done, err := doneJSON(p)
+	if err != nil {
+		return false, err
 	}
 	err = fencedRow(s.pool.QueryRow(ctx, `
 		WITH job AS (
 			UPDATE identity.job SET phase = CASE WHEN cancel_requested THEN phase ELSE $4 END,
 			       failures = 0, version = version + 1
 			WHERE `+held+` RETURNING job_id, cancel_requested),
-		done AS (
-			UPDATE identity.job_phase SET status = 'done', finished_at = now(), detail = $5, error_code = '', error_message = ''
-			WHERE job_id IN (SELECT job_id FROM job) AND name = $3),
-		started AS (
-			UPDATE identity.job_phase SET status = 'running', started_at = coalesce(started_at, now()), undone_at = NULL
-			WHERE job_id IN (SELECT job_id FROM job WHERE NOT cancel_requested) AND name = $4)
-		SELECT cancel_requested FROM job`, lease.JobID, lease.Epoch, phase, next, data), &cancel)
+		done AS (`+markDone+`),
+		started AS (`+markStarted+` AND NOT (SELECT cancel_requested FROM job))
+		SELECT cancel_requested FROM job`, lease.JobID, lease.Epoch, done, p.Next), &cancel)
 	return cancel, err
+}
+
+// markDone and markStarted are parts of a statement that records the Progress of the
+// job of its part job: $3 is what doneJSON made of it, $4 the next phase. Times are
+// master's, of which the worker says how long ago they were.
+const (
+	markDone = `
+			UPDATE identity.job_phase p SET status = 'done', detail = coalesce(d.detail, '{}'), error_code = '', error_message = '',
+			       started_at = coalesce(p.started_at, now() - make_interval(secs => d.began)),
+			       finished_at = now() - make_interval(secs => d.ended), undone_at = NULL
+			FROM jsonb_to_recordset($3) AS d (name text, detail jsonb, began float8, ended float8)
+			WHERE p.job_id IN (SELECT job_id FROM job) AND p.name = d.name`
+	markStarted = `
+			UPDATE identity.job_phase SET status = 'running', started_at = coalesce(started_at, now()), undone_at = NULL
+			WHERE job_id IN (SELECT job_id FROM job) AND name = $4`
+)
+
+func doneJSON(p tenancy.Progress) ([]byte, error) {
+	type done struct {
+		Name   tenancy.PhaseName `json:"name"`
+		Detail map[string]any    `json:"detail,omitempty"`
+		Began  float64           `json:"began"` // seconds ago
+		Ended  float64           `json:"ended"`
+	}
+	all := make([]done, len(p.Done))
+	for i, d := range p.Done {
+		all[i] = done{d.Name, d.Detail, time.Since(d.Began).Seconds(), time.Since(d.Ended).Seconds()}
+	}
+	return json.Marshal(all)
 }
 
 // RetryPhase records a transient failure and gives the lease back.

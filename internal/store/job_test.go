@@ -243,10 +243,13 @@ func TestLeaseIsExclusiveAndFences(t *testing.T) {
 	phase := tenancy.PhasePlacementResolved
 	cause := tenancy.PhaseError{Code: tenancy.CodeInternal, Message: "x"}
 	writes := map[string]func(tenancy.Lease) error{
-		"RenewLease":  func(l tenancy.Lease) error { return p.RenewLease(ctx, l, time.Minute) },
-		"CheckLease":  func(l tenancy.Lease) error { return p.CheckLease(ctx, l, time.Minute) },
-		"FinishPhase": func(l tenancy.Lease) error { _, err := p.FinishPhase(ctx, l, phase, "state_checked", nil); return err },
-		"RetryPhase":  func(l tenancy.Lease) error { return p.RetryPhase(ctx, l, phase, cause, 0) },
+		"RenewLease": func(l tenancy.Lease) error { return p.RenewLease(ctx, l, time.Minute) },
+		"CheckLease": func(l tenancy.Lease) error { return p.CheckLease(ctx, l, time.Minute) },
+		"RecordProgress": func(l tenancy.Lease) error {
+			_, err := p.RecordProgress(ctx, l, progress(phase, "state_checked", nil))
+			return err
+		},
+		"RetryPhase": func(l tenancy.Lease) error { return p.RetryPhase(ctx, l, phase, cause, 0) },
 		"BeginRollback": func(l tenancy.Lease) error {
 			return p.BeginRollback(ctx, l, phase, &cause)
 		},
@@ -255,9 +258,9 @@ func TestLeaseIsExclusiveAndFences(t *testing.T) {
 		"SettleRollback":    func(l tenancy.Lease) error { return p.SettleRollback(ctx, l) },
 		"ReleaseLease":      func(l tenancy.Lease) error { return p.ReleaseLease(ctx, l) },
 		"FreePlacement":     func(l tenancy.Lease) error { return p.FreePlacement(ctx, l) },
-		"RegisterTenant":    func(l tenancy.Lease) error { return p.RegisterTenant(ctx, l, "acme", "1") },
+		"RegisterTenant":    func(l tenancy.Lease) error { return p.RegisterTenant(ctx, l, "acme", "1", tenancy.Progress{}) },
 		"UnregisterTenant":  func(l tenancy.Lease) error { return p.UnregisterTenant(ctx, l) },
-		"CompleteProvision": func(l tenancy.Lease) error { return p.CompleteProvision(ctx, l) },
+		"CompleteProvision": func(l tenancy.Lease) error { return p.CompleteProvision(ctx, l, tenancy.Progress{}) },
 	}
 	before := p.snapshot(t, job.ID)
 	for name, write := range writes {
@@ -308,7 +311,7 @@ func TestJournalAndRollback(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	cancel, err := p.FinishPhase(ctx, lease, tenancy.PhasePlacementResolved, tenancy.PhaseStateChecked, map[string]any{"dbServer": "pg-a"})
+	cancel, err := p.RecordProgress(ctx, lease, progress(tenancy.PhasePlacementResolved, tenancy.PhaseStateChecked, map[string]any{"dbServer": "pg-a"}))
 	if err != nil || cancel {
 		t.Fatal(cancel, err)
 	}
@@ -408,6 +411,12 @@ func TestStalledJobs(t *testing.T) {
 	if rung, err := p.RingStalled(ctx, stalled()[0]); !rung || err != nil {
 		t.Errorf("did not ring: %v, %v", rung, err)
 	}
-	_, err = p.FinishPhase(ctx, lease, tenancy.PhasePlacementResolved, tenancy.PhaseStateChecked, nil)
+	_, err = p.RecordProgress(ctx, lease, progress(tenancy.PhasePlacementResolved, tenancy.PhaseStateChecked, nil))
 	wantCode(t, err, tenancy.CodeLeaseLost)
+}
+
+// progress is that of a phase which took no time.
+func progress(phase, next tenancy.PhaseName, detail map[string]any) tenancy.Progress {
+	now := time.Now()
+	return tenancy.Progress{Done: []tenancy.DonePhase{{Name: phase, Detail: detail, Began: now, Ended: now}}, Next: next}
 }

@@ -118,7 +118,9 @@ func (s *Store) TenantIDs(ctx context.Context, slug tenancy.Slug) ([]tenancy.Ten
 func (s *Store) CompleteOffboard(ctx context.Context, lease tenancy.Lease, details map[string]any) error {
 	return s.inTx(ctx, func(tx *transaction) error {
 		var j tenancy.Job
-		completeJob(tx, lease, &j)
+		if err := completeJob(tx, lease, tenancy.Progress{}, &j); err != nil {
+			return err
+		}
 		if err := tx.Send(ctx); err != nil {
 			return err
 		}

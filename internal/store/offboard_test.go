@@ -16,10 +16,10 @@ func (p plane) active(t *testing.T, slug tenancy.Slug) tenancy.Job {
 	if _, err := p.ReservePlacement(ctx, lease, "", auto); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.RegisterTenant(ctx, lease, slug, "1"); err != nil {
+	if err := p.RegisterTenant(ctx, lease, slug, "1", tenancy.Progress{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.CompleteProvision(ctx, lease); err != nil {
+	if err := p.CompleteProvision(ctx, lease, tenancy.Progress{}); err != nil {
 		t.Fatal(err)
 	}
 	job, err := p.Job(ctx, lease.JobID)
@@ -140,7 +140,7 @@ func TestRetryOfAPurge(t *testing.T) {
 	if err := p.CondemnTenant(ctx, lease); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.FinishPhase(ctx, lease, tenancy.PhaseBackupTaken, tenancy.PhaseDatabaseDropped, map[string]any{"backups": "kept"}); err != nil {
+	if _, err := p.RecordProgress(ctx, lease, progress(tenancy.PhaseBackupTaken, tenancy.PhaseDatabaseDropped, map[string]any{"backups": "kept"})); err != nil {
 		t.Fatal(err)
 	}
 	_, err := p.CancelJob(ctx, lease.JobID, operator)

@@ -1,8 +1,10 @@
 package store_test
 
 import (
+	"errors"
 	"fmt"
 	"net/url"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -82,7 +84,7 @@ func TestPlaceMovesFromJobToTenantAndBack(t *testing.T) {
 		want("reserved", 0, 1)
 	}
 	for range 2 {
-		if err := p.RegisterTenant(ctx, lease, "acme", "1"); err != nil {
+		if err := p.RegisterTenant(ctx, lease, "acme", "1", tenancy.Progress{}); err != nil {
 			t.Fatal(err)
 		}
 		want("registered", 1, 0)
@@ -101,6 +103,69 @@ func TestPlaceMovesFromJobToTenantAndBack(t *testing.T) {
 	}
 }
 
+// The journal of the phases around it comes with what is written to master.
+func TestRegistrationAndCompletionRecordProgress(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	ctx := t.Context()
+	p.addServer(t, "pg-a", 5)
+	lease := p.hold(t, tenancy.NewJob{Slug: "acme"})
+	if _, err := p.ReservePlacement(ctx, lease, "", auto); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Now()
+	migrated := tenancy.DonePhase{
+		Name: tenancy.PhaseMigrationsApplied, Detail: map[string]any{"schemaVersion": "5"},
+		Began: now.Add(-time.Hour), Ended: now.Add(-time.Minute),
+	}
+	registered := tenancy.DonePhase{Name: tenancy.PhaseMasterRegistered, Began: now, Ended: now}
+	wantCode(t, p.RegisterTenant(ctx, tenancy.Lease{JobID: lease.JobID, Epoch: lease.Epoch - 1}, "acme", "5",
+		tenancy.Progress{Done: []tenancy.DonePhase{migrated}}), tenancy.CodeLeaseLost)
+	if err := p.RegisterTenant(ctx, lease, "acme", "5", tenancy.Progress{
+		Done: []tenancy.DonePhase{migrated, registered}, Next: tenancy.PhaseAdminSeeded,
+	}); err != nil {
+		t.Fatal(err)
+	}
+	phase := func(name tenancy.PhaseName) tenancy.PhaseRecord {
+		j, err := p.Job(ctx, lease.JobID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return j.Phases[slices.IndexFunc(j.Phases, func(r tenancy.PhaseRecord) bool { return r.Name == name })]
+	}
+	rec := phase(tenancy.PhaseMigrationsApplied)
+	if rec.Status != tenancy.PhaseDone || rec.Detail["schemaVersion"] != "5" ||
+		rec.FinishedAt.Sub(*rec.StartedAt).Round(time.Second) != 59*time.Minute || time.Since(*rec.FinishedAt) < time.Minute {
+		t.Errorf("unexpected record %+v", rec)
+	}
+	if rec := phase(tenancy.PhaseMasterRegistered); rec.Status != tenancy.PhaseDone || rec.FinishedAt.Before(*rec.StartedAt) {
+		t.Errorf("unexpected record %+v", rec)
+	}
+	if rec := phase(tenancy.PhaseAdminSeeded); rec.Status != tenancy.PhaseRunning || !rec.Started() {
+		t.Errorf("unexpected record %+v", rec)
+	}
+
+	seeded := tenancy.Progress{Done: []tenancy.DonePhase{{Name: tenancy.PhaseAdminSeeded, Began: now, Ended: now}}}
+	if _, err := p.CancelJob(ctx, lease.JobID, operator); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.CompleteProvision(ctx, lease, seeded); !errors.Is(err, tenancy.ErrCancelRequested) {
+		t.Errorf("completing a job that is to be cancelled: %v", err)
+	}
+	if tenant, err := p.Tenant(ctx, "acme"); err != nil || tenant.Status != tenancy.TenantProvisioning {
+		t.Errorf("a tenant of a job that is to be cancelled is %s, %v", tenant.Status, err)
+	}
+	p.exec(t, `UPDATE identity.job SET cancel_requested = false`)
+	if err := p.CompleteProvision(ctx, lease, seeded); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []tenancy.PhaseName{tenancy.PhaseAdminSeeded, tenancy.PhaseComplete} {
+		if rec := phase(name); rec.Status != tenancy.PhaseDone || rec.StartedAt == nil || rec.FinishedAt == nil {
+			t.Errorf("unexpected record %+v", rec)
+		}
+	}
+}
+
 func TestDryRunHoldsNoPlace(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
@@ -112,7 +177,7 @@ func TestDryRunHoldsNoPlace(t *testing.T) {
 	if load, err := p.Server(t.Context(), "pg-a"); err != nil || load.Reserved != 0 {
 		t.Errorf("%d reserved, %v", load.Reserved, err)
 	}
-	if err := p.CompleteProvision(t.Context(), lease); err != nil {
+	if err := p.CompleteProvision(t.Context(), lease, tenancy.Progress{}); err != nil {
 		t.Fatal(err)
 	}
 	events, _, err := p.ListAudit(t.Context(), tenancy.AuditFilter{Slug: "acme"})
@@ -134,16 +199,16 @@ func TestCompleteMakesEverythingVisibleAtOnce(t *testing.T) {
 	if _, err := p.ReservePlacement(ctx, lease, "", auto); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.RegisterTenant(ctx, lease, "acme", "5"); err != nil {
+	if err := p.RegisterTenant(ctx, lease, "acme", "5", tenancy.Progress{}); err != nil {
 		t.Fatal(err)
 	}
 	if tenant, err := p.Tenant(ctx, "acme"); err != nil || tenant.Status != tenancy.TenantProvisioning {
 		t.Errorf("before: %s, %v", tenant.Status, err)
 	}
-	if err := p.CompleteProvision(ctx, lease); err != nil {
+	if err := p.CompleteProvision(ctx, lease, tenancy.Progress{}); err != nil {
 		t.Fatal(err)
 	}
-	wantCode(t, p.CompleteProvision(ctx, lease), tenancy.CodeLeaseLost)
+	wantCode(t, p.CompleteProvision(ctx, lease, tenancy.Progress{}), tenancy.CodeLeaseLost)
 	tenant, err := p.Tenant(ctx, "acme")
 	if err != nil || tenant.Status != tenancy.TenantActive || tenant.SchemaVersion != "5" || tenant.SecretRef != "tenant-db-acme" {
 		t.Errorf("after: %+v, %v", tenant, err)
@@ -181,7 +246,7 @@ func TestCompleteIsAllOrNothing(t *testing.T) {
 	if _, err := p.ReservePlacement(ctx, lost, "", auto); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.RegisterTenant(ctx, lost, "acme", "1"); err != nil {
+	if err := p.RegisterTenant(ctx, lost, "acme", "1", tenancy.Progress{}); err != nil {
 		t.Fatal(err)
 	}
 	if err := p.RenewLease(ctx, lost, -time.Second); err != nil { // let it run out
@@ -194,7 +259,7 @@ func TestCompleteIsAllOrNothing(t *testing.T) {
 	fails := func(lease tenancy.Lease, code tenancy.Code) {
 		t.Helper()
 		before := p.contents(t)
-		wantCode(t, p.CompleteProvision(ctx, lease), code)
+		wantCode(t, p.CompleteProvision(ctx, lease, tenancy.Progress{}), code)
 		if diff := cmp.Diff(before, p.contents(t)); diff != "" {
 			t.Errorf("%s left something:\n%s", code, diff)
 		}
@@ -215,12 +280,12 @@ func TestTenantStatus(t *testing.T) {
 	if _, err := p.ReservePlacement(ctx, lease, "", auto); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.RegisterTenant(ctx, lease, "acme", "1"); err != nil {
+	if err := p.RegisterTenant(ctx, lease, "acme", "1", tenancy.Progress{}); err != nil {
 		t.Fatal(err)
 	}
 	_, err := p.ChangeTenantStatus(ctx, "acme", tenancy.TenantSuspended, "", operator)
 	wantCode(t, err, tenancy.CodeConflict) // still provisioning
-	if err := p.CompleteProvision(ctx, lease); err != nil {
+	if err := p.CompleteProvision(ctx, lease, tenancy.Progress{}); err != nil {
 		t.Fatal(err)
 	}
 	_, err = p.ChangeTenantStatus(ctx, "nobody", tenancy.TenantSuspended, "", operator)
@@ -280,10 +345,10 @@ func TestGrantToIsEnoughAndNoMore(t *testing.T) {
 	if _, err := svc.ReservePlacement(ctx, lease, "", auto); err != nil {
 		t.Fatal(err)
 	}
-	if err := svc.RegisterTenant(ctx, lease, "acme", "1"); err != nil {
+	if err := svc.RegisterTenant(ctx, lease, "acme", "1", tenancy.Progress{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := svc.CompleteProvision(ctx, lease); err != nil {
+	if err := svc.CompleteProvision(ctx, lease, tenancy.Progress{}); err != nil {
 		t.Fatal(err)
 	}
 	svc.submitBatch(t, newBatch("bolt"))
@@ -374,10 +439,10 @@ func TestListTenantsShowsThoseInFlightAndPages(t *testing.T) {
 	if _, err := p.ReservePlacement(ctx, lease, "", auto); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.RegisterTenant(ctx, lease, "acme", "1"); err != nil {
+	if err := p.RegisterTenant(ctx, lease, "acme", "1", tenancy.Progress{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.CompleteProvision(ctx, lease); err != nil {
+	if err := p.CompleteProvision(ctx, lease, tenancy.Progress{}); err != nil {
 		t.Fatal(err)
 	}
 	var got []string

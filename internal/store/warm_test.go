@@ -171,8 +171,10 @@ func TestAClaimEndsWithTheJob(t *testing.T) {
 	p.addServer(t, "pg-a", 100)
 	p.warm(t, "pg-a", "one", 4)
 	ends := map[string]func(tenancy.Lease) error{
-		"freed":      func(l tenancy.Lease) error { return p.FreePlacement(t.Context(), l) },
-		"registered": func(l tenancy.Lease) error { return p.RegisterTenant(t.Context(), l, "registered", "1") },
+		"freed": func(l tenancy.Lease) error { return p.FreePlacement(t.Context(), l) },
+		"registered": func(l tenancy.Lease) error {
+			return p.RegisterTenant(t.Context(), l, "registered", "1", tenancy.Progress{})
+		},
 	}
 	for name, end := range ends {
 		lease := p.hold(t, tenancy.NewJob{Slug: tenancy.Slug(name)})

@@ -162,7 +162,7 @@ func (b *bench) provisions(t *testing.T, n int, p *post) []tenancy.JobID {
 			if err != nil {
 				return err
 			}
-			return b.RegisterTenant(ctx, run.Lease, run.Job.Slug, "5/0")
+			return b.RegisterTenant(ctx, run.Lease, run.Job.Slug, "5/0", tenancy.Progress{})
 		}, cfg.Draining)
 	})
 	var ids []tenancy.JobID

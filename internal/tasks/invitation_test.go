@@ -44,8 +44,8 @@ func (b *bench) invited(t *testing.T) tenancy.Job {
 		return placement.Choose(loads, name)
 	})
 	check(err)
-	check(b.RegisterTenant(ctx, lease, job.Slug, "5/0"))
-	check(b.CompleteProvision(ctx, lease))
+	check(b.RegisterTenant(ctx, lease, job.Slug, "5/0", tenancy.Progress{}))
+	check(b.CompleteProvision(ctx, lease, tenancy.Progress{}))
 	return job
 }
 

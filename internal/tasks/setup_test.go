@@ -189,7 +189,7 @@ func (b *bench) runner(do step, draining <-chan struct{}) *pipeline.Runner {
 			return []pipeline.Phase{
 				phase{tenancy.PhasePlacementResolved, do},
 				phase{tenancy.PhaseComplete, func(ctx context.Context, run *pipeline.Run) error {
-					return b.CompleteProvision(ctx, run.Lease)
+					return b.CompleteProvision(ctx, run.Lease, tenancy.Progress{})
 				}},
 			}, nil
 		},

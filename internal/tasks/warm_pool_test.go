@@ -182,7 +182,7 @@ func TestThePoolIsFilledAndRefilled(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := b.RegisterTenant(t.Context(), lease, job.Slug, "1"); err != nil {
+	if err := b.RegisterTenant(t.Context(), lease, job.Slug, "1", tenancy.Progress{}); err != nil {
 		t.Fatal(err)
 	}
 	b.exec(t, `UPDATE identity.job SET phase = 'admin_seeded' WHERE job_id = $1`, lease.JobID)

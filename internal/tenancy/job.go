@@ -1,6 +1,9 @@
 package tenancy
 
-import "time"
+import (
+	"errors"
+	"time"
+)
 
 // JobKind is what a job does.
 type JobKind string
@@ -208,6 +211,24 @@ type PhaseRecord struct {
 
 // Started reports whether the phase may have had an effect that still stands.
 func (p PhaseRecord) Started() bool { return p.StartedAt != nil && p.UndoneAt == nil }
+
+// Progress is what a run adds to a job's journal: the phases that are done, in their
+// order, and the one that begins, if any.
+type Progress struct {
+	Done []DonePhase
+	Next PhaseName
+}
+
+// DonePhase is a phase that a run has just done.
+type DonePhase struct {
+	Name         PhaseName
+	Detail       map[string]any
+	Began, Ended time.Time // by the worker's clock
+}
+
+// ErrCancelRequested says that nothing was completed because an operator asked to
+// cancel the job.
+var ErrCancelRequested = errors.New("an operator asked to cancel the job")
 
 // PhaseError is the failure of a phase, in words safe to show.
 type PhaseError struct {
