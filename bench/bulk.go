@@ -196,7 +196,7 @@ func (p *plane) batch(ctx context.Context, n int, server string) (finished time.
 	if err != nil {
 		return finished, err
 	}
-	err = wait(ctx, 500*time.Millisecond, func() (bool, error) {
+	err = wait(ctx, 1500*time.Millisecond, func() (bool, error) {
 		err := p.send(ctx, http.MethodGet, "/platform/tenant-batches/"+batch.BatchID, nil, http.StatusOK, &batch)
 		if err == nil && batch.Status == "complete" && batch.Counts.Complete != n {
 			err = fmt.Errorf("only %d of %d tenants of the batch are complete", batch.Counts.Complete, n)

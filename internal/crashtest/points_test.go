@@ -2,6 +2,7 @@ package crashtest_test
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
@@ -41,18 +42,51 @@ func (w way) points() []string {
 		phases = phases[:slices.Index(phases, tenancy.PhaseMigrationsApplied)+1]
 	case fails:
 		phases = phases[:slices.Index(phases, tenancy.PhaseAdminSeeded)+1]
+	case isCancelled: // before the last phase, which is never begun
+		phases = phases[:len(phases)-1]
 	}
 	if step == "undo" {
 		slices.Reverse(phases)
 		points = append(points, "rollback:begun:recorded")
 	}
-	for _, p := range phases {
-		for _, when := range []string{"before", "after", "recorded"} {
-			points = append(points, step+":"+string(p)+":"+when)
+	for i, p := range phases {
+		point := func(p tenancy.PhaseName, when string) { points = append(points, step+":"+string(p)+":"+when) }
+		point(p, "before")
+		point(p, "after")
+		if step == "do" && slices.Contains(recording, p) {
+			point(phases[i-1], "recorded")
+		}
+		if step == "undo" || i+1 < len(phases) && !slices.Contains(recording, phases[i+1]) {
+			point(p, "recorded")
 		}
 	}
 	if step == "undo" {
-		return append(points, "rollback:settled:recorded")
+		points = append(points, "rollback:settled:recorded")
 	}
-	return points[:len(points)-1] // the last phase's Do records it
+	return points
+}
+
+// recording are the phases whose Do records that they are done, and the one before.
+var recording = []tenancy.PhaseName{tenancy.PhaseMasterRegistered, tenancy.PhaseComplete}
+
+// onward is the point that a job passes next if its worker dies at the i-th: it takes
+// up again what is not recorded. It is empty if the job is settled.
+func onward(points []string, i int) string {
+	recorded := i
+	if recordedAt(points[i]) && strings.HasPrefix(points[i], "do:") {
+		for recorded+1 < len(points) && !strings.HasSuffix(points[recorded+1], ":before") {
+			recorded++
+		}
+	}
+	if recorded+1 < len(points) {
+		return points[recorded+1]
+	}
+	return ""
+}
+
+// recordedAt reports whether a job passes the point once: what leads there is recorded.
+func recordedAt(point string) bool {
+	return strings.HasSuffix(point, ":recorded") || slices.ContainsFunc(recording, func(p tenancy.PhaseName) bool {
+		return point == "do:"+string(p)+":after"
+	})
 }

@@ -47,7 +47,7 @@ func (p CheckState) Do(ctx context.Context, run *pipeline.Run) error {
 		func() { tenant, tenantHome, registered, inMaster = p.Registry.RegisteredTenant(ctx, slug) },
 		func() { database, atHome = p.askHome(ctx, slug, home) },
 		func() { secret, inVault = p.Secrets.Inspect(ctx, slug.SecretName()) },
-		func() { others, atOthers = p.askOtherServers(ctx, slug, home) },
+		func() { others, atOthers = p.askOtherServers(ctx, slug, home, run.Servers) },
 	})
 	registered = registered && tenant.JobID != job
 	if registered {
@@ -139,11 +139,12 @@ type elsewhere struct {
 
 // askOtherServers looks for a database of the name on every other active server,
 // all at once.
-func (p CheckState) askOtherServers(ctx context.Context, slug tenancy.Slug, home tenancy.DBServer) (elsewhere, error) {
-	others := elsewhere{states: map[string]tenancy.DatabaseState{}}
-	servers, err := p.Registry.ListServers(ctx)
-	if err != nil {
-		return others, fmt.Errorf("cannot list the servers: %w", err)
+func (p CheckState) askOtherServers(ctx context.Context, slug tenancy.Slug, home tenancy.DBServer, servers []tenancy.ServerLoad) (others elsewhere, err error) {
+	others.states = map[string]tenancy.DatabaseState{}
+	if servers == nil {
+		if servers, err = p.Registry.ListServers(ctx); err != nil {
+			return others, fmt.Errorf("cannot list the servers: %w", err)
+		}
 	}
 	limited, cancel := context.WithTimeout(ctx, otherServerLimit)
 	defer cancel()

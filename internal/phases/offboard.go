@@ -18,7 +18,7 @@ type OffboardRegistry interface {
 	EndRetention(ctx context.Context, lease tenancy.Lease) error
 	CondemnTenant(ctx context.Context, lease tenancy.Lease) error
 	RemoveTenant(ctx context.Context, lease tenancy.Lease) error
-	CompleteOffboard(ctx context.Context, lease tenancy.Lease, details map[string]any) error
+	CompleteOffboard(ctx context.Context, lease tenancy.Lease, details map[string]any, p tenancy.Progress) error
 }
 
 // OffboardDatabases are the tenant servers, as the phases of offboarding need
@@ -90,6 +90,9 @@ type CompleteOffboard struct {
 // Name returns PhaseComplete.
 func (CompleteOffboard) Name() tenancy.PhaseName { return tenancy.PhaseComplete }
 
+// Records says that the audit row comes with the journal.
+func (CompleteOffboard) Records() {}
+
 // Do settles the job; what the phases before it found goes into the audit row.
 func (p CompleteOffboard) Do(ctx context.Context, run *pipeline.Run) error {
 	details := map[string]any{"attempt": run.Job.Attempt}
@@ -98,5 +101,5 @@ func (p CompleteOffboard) Do(ctx context.Context, run *pipeline.Run) error {
 			details[name] = value
 		}
 	}
-	return p.Registry.CompleteOffboard(ctx, run.Lease, details)
+	return p.Registry.CompleteOffboard(ctx, run.Lease, details, run.Progress())
 }

@@ -32,7 +32,7 @@ func (p ResolvePlacement) Do(ctx context.Context, run *pipeline.Run) error {
 	if err != nil {
 		return fmt.Errorf("cannot place tenant %s: %w", run.Job.Slug, err)
 	}
-	run.Job.Server = &place.Server
+	run.Job.Server, run.Servers = &place.Server, place.Servers
 	run.Detail = map[string]any{"dbServer": place.Server.Name}
 	switch {
 	case place.Warm != "":

@@ -52,6 +52,9 @@ type Run struct {
 	// run to spare the vault a question; empty after a resume. It is never
 	// recorded.
 	Credential string
+	// Servers are those that this very run has chosen the job's from. Like Credential
+	// they spare a question and are never recorded.
+	Servers []tenancy.ServerLoad
 	// Unclaimed says that this very run has found nothing of the tenant's name
 	// anywhere. Like Credential it spares a question and is never recorded.
 	Unclaimed bool

@@ -114,15 +114,20 @@ func (s *Store) TenantIDs(ctx context.Context, slug tenancy.Slug) ([]tenancy.Ten
 }
 
 // CompleteOffboard settles the job with its audit row: the start or the end of
-// a retention, or the tombstone of a purge, for which details say what was done.
-func (s *Store) CompleteOffboard(ctx context.Context, lease tenancy.Lease, details map[string]any) error {
+// a retention, or the tombstone of a purge, for which details say what was done; and
+// p is recorded. A job that is to be cancelled is left as it is:
+// tenancy.ErrCancelRequested.
+func (s *Store) CompleteOffboard(ctx context.Context, lease tenancy.Lease, details map[string]any, p tenancy.Progress) error {
 	return s.inTx(ctx, func(tx *transaction) error {
 		var j tenancy.Job
-		if err := completeJob(tx, lease, tenancy.Progress{}, &j); err != nil {
+		if err := completeJob(tx, lease, p, &j); err != nil {
 			return err
 		}
 		if err := tx.Send(ctx); err != nil {
 			return err
+		}
+		if j.CancelRequested {
+			return tenancy.ErrCancelRequested
 		}
 		event := tenancy.EventOffboardingStarted
 		switch {

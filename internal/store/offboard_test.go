@@ -92,7 +92,7 @@ func TestExpiredTenants(t *testing.T) {
 	if _, err := p.StartRetention(ctx, lease, 30); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.CompleteOffboard(ctx, lease, nil); err != nil {
+	if err := p.CompleteOffboard(ctx, lease, nil, tenancy.Progress{}); err != nil {
 		t.Fatal(err)
 	}
 	_, err = p.SubmitJob(ctx, purge)
@@ -166,7 +166,7 @@ func TestRetryOfAPurge(t *testing.T) {
 	if err := p.EndRetention(ctx, back); err != nil {
 		t.Fatal(err)
 	}
-	if err := p.CompleteOffboard(ctx, back, nil); err != nil {
+	if err := p.CompleteOffboard(ctx, back, nil, tenancy.Progress{}); err != nil {
 		t.Fatal(err)
 	}
 	_, err = p.RetryJob(ctx, lease.JobID, operator)

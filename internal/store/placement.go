@@ -56,7 +56,7 @@ func (s *Store) ReservePlacement(ctx context.Context, lease tenancy.Lease, templ
 		if err != nil {
 			return err
 		}
-		p.Server = server
+		p.Server, p.Servers = server, loads
 		tx.Queue(claimWarm, lease.JobID, server.ID, template).QueryRow(scan(&p.Warm, &p.Missed))
 		return nil
 	})

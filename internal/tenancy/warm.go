@@ -73,6 +73,8 @@ type WarmServer struct {
 // Placement is where a job's tenant goes.
 type Placement struct {
 	Server DBServer
+	// Servers are those that it was chosen from; nil if it was before.
+	Servers []ServerLoad
 	// Warm is the prepared database that the job has claimed, if any.
 	Warm WarmDatabaseID
 	// Missed says that the job would have taken one, and none was ready.

@@ -96,7 +96,7 @@ func (w *work) ensure(ctx context.Context, owner tenancy.Ownership, verifier fun
 // looked into just now; then it tries again, and in the end does without.
 func (w *work) create(ctx context.Context, bulk bool) (origin tenancy.DatabaseOrigin, err error) {
 	for range 3 {
-		t, why, err := w.template(ctx)
+		t, why, err := w.template(ctx, bulk)
 		if err != nil {
 			return origin, err
 		}
@@ -112,6 +112,7 @@ func (w *work) create(ctx context.Context, bulk bool) (origin tenancy.DatabaseOr
 		}
 		switch pgerr.State(err) {
 		case pgerr.ObjectInUse, pgerr.InvalidCatalogName, pgerr.ObjectNotInState, pgerr.InsufficientPrivilege:
+			w.seeTemplate(templateState{})
 			w.cfg.Log.Warn("cannot copy a template just now", "server", w.server.Name, "template", t.name, "error", err)
 		default:
 			return origin, err

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"slices"
 	"strings"
 	"unicode"
 
@@ -35,13 +34,18 @@ func (s *Servers) Migrate(ctx context.Context, server tenancy.DBServer, slug ten
 		return "", err
 	}
 	var sessions []int32
+	var questions []question
+	if !s.hasKept(room{server.ID, slug.DatabaseName()}) {
+		questions = append(questions, s.sessionsIn(slug.DatabaseName(), &sessions))
+	}
 	err = s.withSlug(ctx, server, slug, func(ctx context.Context, w *work, f facts) error {
 		w.keeps = tenancy.HasFence(ctx)
 		if err := f.foreign(server, owner); err != nil {
 			return err
 		}
-		// A killed worker's session may still be at it.
-		if slices.ContainsFunc(sessions, func(pid int32) bool { return pid != w.keptPID() }) {
+		// A killed worker's session may still be at it, unless this one has just made
+		// the database.
+		if len(sessions) > 0 {
 			if err := w.endSessions(ctx); err != nil {
 				return failed(ctx, err, "cannot end old sessions of "+w.database+on(server))
 			}
@@ -49,7 +53,7 @@ func (s *Servers) Migrate(ctx context.Context, server tenancy.DBServer, slug ten
 		v, err := w.migrate(ctx, owner, password, f)
 		version = v.String()
 		return err
-	}, s.sessionsIn(slug.DatabaseName(), &sessions))
+	}, questions...)
 	if err != nil {
 		return "", err
 	}

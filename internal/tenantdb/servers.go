@@ -61,6 +61,7 @@ type Servers struct {
 	closing sync.WaitGroup // pools that wait for their last user
 	warned  map[warning]bool
 	unfit   map[warning]unfit // by server and template
+	seen    map[tenancy.ServerID]seen
 	kept    map[room]*keptSession
 	// bulkTurns are told of in copyInTurn.
 	bulkTurns map[tenancy.ServerID]chan int
@@ -96,6 +97,7 @@ func New(cfg Config) (*Servers, error) {
 		pools:  map[tenancy.ServerID]*adminPool{},
 		warned: map[warning]bool{},
 		unfit:  map[warning]unfit{},
+		seen:   map[tenancy.ServerID]seen{},
 		kept:   map[room]*keptSession{},
 
 		bulkTurns:     map[tenancy.ServerID]chan int{},

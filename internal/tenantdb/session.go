@@ -107,6 +107,13 @@ func (w *work) removeKept() *keptSession {
 	return k
 }
 
+// hasKept reports whether a session is kept.
+func (s *Servers) hasKept(r room) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.kept[r] != nil
+}
+
 // keptPID is the server's process of the session that was kept, or 0.
 func (w *work) keptPID() int32 {
 	w.mu.Lock()

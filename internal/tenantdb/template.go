@@ -59,6 +59,9 @@ const (
 	unusedAfter = time.Hour
 	// unfitFor is how long a set that cannot live in a template is remembered.
 	unfitFor = 10 * time.Minute
+	// seenFor is how long a batch takes a template for as it was. Its copies wait as long
+	// for their turn anyway, and one that fails has it looked at again.
+	seenFor = time.Second
 )
 
 // templateWork returns w's hold of the server, aimed at a template.
@@ -148,8 +151,8 @@ func (w *work) lookAtTemplate(ctx context.Context, name string) (templateState, 
 // template returns the server's template for the files as they are now, built by
 // this caller if there is none. Without one t.name is empty and why says why: then
 // the database is made from nothing and migrated file by file. It fails only if ctx
-// ends or the server does not answer.
-func (w *work) template(ctx context.Context) (t templateState, why string, err error) {
+// ends or the server does not answer. For a batch it may be as it was lately.
+func (w *work) template(ctx context.Context, bulk bool) (t templateState, why string, err error) {
 	if w.cfg.NoTemplates {
 		return t, "switched off", nil
 	}
@@ -160,6 +163,9 @@ func (w *work) template(ctx context.Context) (t templateState, why string, err e
 	case marked != "":
 		return t, w.without(name, marked), nil
 	}
+	if t, ok := w.seenTemplate(name); ok && bulk {
+		return t, "", nil
+	}
 	deadline := time.Now().Add(waitLimit)
 	for delay := 5 * time.Millisecond; ; delay = min(2*delay, 100*time.Millisecond) {
 		if t, err = w.lookAtTemplate(ctx, name); err != nil {
@@ -167,6 +173,7 @@ func (w *work) template(ctx context.Context) (t templateState, why string, err e
 		}
 		switch {
 		case t.ready && t.roles:
+			w.seeTemplate(t)
 			return t, "", w.touch(ctx, t)
 		case t.foreign:
 			return templateState{}, w.without(name, "something that is not ours has the name of it or of its roles"), nil
@@ -221,6 +228,25 @@ func (w *work) tryBuild(ctx context.Context, name string) (reason string, err er
 func (w *work) without(name, reason string) string {
 	w.warnOnce("tenants' databases are migrated file by file and not copied from "+name+": "+reason, "server", w.server.Name)
 	return reason
+}
+
+// seen is a template that could be copied.
+type seen struct {
+	templateState
+	at time.Time
+}
+
+func (w *work) seeTemplate(t templateState) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.seen[w.server.ID] = seen{t, time.Now()}
+}
+
+func (w *work) seenTemplate(name string) (templateState, bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	s := w.seen[w.server.ID]
+	return s.templateState, s.name == name && time.Since(s.at) < seenFor
 }
 
 // unfit is a set that cannot live in a template of a server.

@@ -122,7 +122,7 @@ func (w *work) warm(ctx context.Context, f warmFacts, template, password string)
 	if err := w.dropWarm(ctx, f); err != nil {
 		return false, err
 	}
-	t, why, err := w.template(ctx)
+	t, why, err := w.template(ctx, false)
 	if err != nil {
 		return false, err
 	}
