@@ -3,6 +3,7 @@
 package crashtest_test
 
 import (
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -87,4 +88,26 @@ func TestCrashFrozen(t *testing.T) {
 	}
 	began := time.Now()
 	report(t, w.playAll(t, all), time.Since(began))
+}
+
+// onward is the point that a job passes next if its worker dies at the i-th: it takes
+// up again what is not recorded. It is empty if the job is settled.
+func onward(points []string, i int) string {
+	recorded := i
+	if recordedAt(points[i]) && strings.HasPrefix(points[i], "do:") {
+		for recorded+1 < len(points) && !strings.HasSuffix(points[recorded+1], ":before") {
+			recorded++
+		}
+	}
+	if recorded+1 < len(points) {
+		return points[recorded+1]
+	}
+	return ""
+}
+
+// recordedAt reports whether a job passes the point once: what leads there is recorded.
+func recordedAt(point string) bool {
+	return strings.HasSuffix(point, ":recorded") || slices.ContainsFunc(recording, func(p tenancy.PhaseName) bool {
+		return point == "do:"+string(p)+":after"
+	})
 }

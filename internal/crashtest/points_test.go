@@ -2,7 +2,6 @@ package crashtest_test
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
@@ -68,25 +67,3 @@ func (w way) points() []string {
 
 // recording are the phases whose Do records that they are done, and the one before.
 var recording = []tenancy.PhaseName{tenancy.PhaseMasterRegistered, tenancy.PhaseComplete}
-
-// onward is the point that a job passes next if its worker dies at the i-th: it takes
-// up again what is not recorded. It is empty if the job is settled.
-func onward(points []string, i int) string {
-	recorded := i
-	if recordedAt(points[i]) && strings.HasPrefix(points[i], "do:") {
-		for recorded+1 < len(points) && !strings.HasSuffix(points[recorded+1], ":before") {
-			recorded++
-		}
-	}
-	if recorded+1 < len(points) {
-		return points[recorded+1]
-	}
-	return ""
-}
-
-// recordedAt reports whether a job passes the point once: what leads there is recorded.
-func recordedAt(point string) bool {
-	return strings.HasSuffix(point, ":recorded") || slices.ContainsFunc(recording, func(p tenancy.PhaseName) bool {
-		return point == "do:"+string(p)+":after"
-	})
-}
