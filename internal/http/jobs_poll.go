@@ -70,7 +70,7 @@ func (s *server) getJob(c *gin.Context) error {
 
 // watchedJob is the job that a request polls, "" if it is none of that kind.
 func watchedJob(c *gin.Context) tenancy.JobID {
-	if c.Request.Method != http.MethodGet || c.FullPath() != jobRoute || wantsPage(c) {
+	if c.FullPath() != jobRoute || wantsPage(c) {
 		return ""
 	}
 	id, _ := jobIDOf(c)

@@ -76,6 +76,7 @@ func TestMonitoring(t *testing.T) {
 		{"", "POST", 401, "", tenancy.EventAccessDenied},
 		{"wrong", "DELETE", 401, "", tenancy.EventAccessDenied},
 		{"readonly", "GET", 200, "read-only", ""},
+		{"readonly", "HEAD", 200, "read-only", ""},
 		{"readonly", "POST", 403, "", tenancy.EventAccessDenied},
 		{"readonly", "DELETE", 403, "", tenancy.EventAccessDenied},
 		{"support", "GET", 200, "read-only", ""},
