@@ -83,6 +83,7 @@ func unchanged(c *gin.Context, version int64, settled bool) bool {
 	etag := `"` + strconv.FormatInt(version, 10) + `"`
 	c.Header("ETag", etag)
 	c.Header("Cache-Control", "private, no-cache")
+	c.Header("Vary", "Accept") // a browser gets the page
 	if settled {
 		c.Writer.Header().Del("Retry-After") // of an earlier look
 	} else {
