@@ -229,7 +229,7 @@ func fields(c *gin.Context, names ...string) (map[string]string, error) {
 		var f faults
 		for name := range got {
 			if !slices.Contains(names, name) {
-				f.add("/"+name, faultUnknown, "There is no such field.")
+				f.add("/"+pointerEscapes.Replace(name), faultUnknown, "There is no such field.")
 			}
 		}
 		return got, f.err()
