@@ -17,7 +17,8 @@ func TestErrorDocPages(t *testing.T) {
 	a.browse(t, "session-readonly", "GET", "/docs/errors/NOT_FOUND", nil).wantStatus(200).shows("readonly@platform.example", "Sections").hides("Sign in to")
 	a.browse(t, "session-ended", "GET", "/docs/errors/NOT_FOUND", nil).wantStatus(200).shows("Sign in to tenantry")
 	a.browse(t, "", "GET", "/docs/errors/E_NOTHING", nil).wantStatus(404).shows("There is no such error code.")
-	a.do(t, "", "GET", "/docs/errors/NOT_FOUND", "").wantStatus(200).wantHeader("Content-Type", "text/markdown; charset=utf-8")
+	a.do(t, "", "GET", "/docs/errors/NOT_FOUND", "").wantStatus(200).wantHeader("Content-Type", "text/markdown; charset=utf-8").
+		wantHeader("Cache-Control", "public, max-age=300").wantHeader("Vary", "Accept")
 	if len(a.events) > 0 {
 		t.Errorf("audited: %+v", a.events)
 	}

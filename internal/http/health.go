@@ -79,6 +79,7 @@ func (s *server) errorDoc(c *gin.Context) error {
 		return err
 	}
 	c.Header("Cache-Control", publicCache)
+	c.Header("Vary", "Accept") // to a browser it is a page
 	c.Data(http.StatusOK, "text/markdown; charset=utf-8", page)
 	return nil
 }

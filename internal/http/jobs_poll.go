@@ -70,7 +70,7 @@ func (s *server) getJob(c *gin.Context) error {
 
 // watchedJob is the job that a request polls, "" if it is none of that kind.
 func watchedJob(c *gin.Context) tenancy.JobID {
-	if c.Request.Method != http.MethodGet || c.FullPath() != jobRoute || wantsPage(c) {
+	if c.FullPath() != jobRoute || wantsPage(c) {
 		return ""
 	}
 	id, _ := jobIDOf(c)
@@ -83,6 +83,7 @@ func unchanged(c *gin.Context, version int64, settled bool) bool {
 	etag := `"` + strconv.FormatInt(version, 10) + `"`
 	c.Header("ETag", etag)
 	c.Header("Cache-Control", "private, no-cache")
+	c.Header("Vary", "Accept") // a browser gets the page
 	if settled {
 		c.Writer.Header().Del("Retry-After") // of an earlier look
 	} else {

@@ -60,7 +60,7 @@ func TestGetJobNotModified(t *testing.T) {
 		`"3"`: 200, `4`: 200, `"44"`: 200, ``: 200,
 	} {
 		w := a.do(t, "readonly", "GET", jobPath, "", "If-None-Match", header).wantStatus(status).
-			wantHeader("ETag", `"4"`).wantHeader("Retry-After", "2").wantHeader("Cache-Control", "private, no-cache")
+			wantHeader("ETag", `"4"`).wantHeader("Retry-After", "2").wantHeader("Cache-Control", "private, no-cache").wantHeader("Vary", "Accept")
 		if status == 304 && w.Body.Len() > 0 {
 			t.Errorf("%s: 304 with a body: %s", header, w.Body)
 		}

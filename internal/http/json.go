@@ -1,11 +1,14 @@
 package http
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"io"
 	"mime"
 	"net/http"
+	"reflect"
+	"strconv"
 	"strings"
 	"time"
 
@@ -20,9 +23,9 @@ const (
 	maxBatchBody = 1 << 20
 )
 
-// decode reads the request's body, one JSON value without unknown members. It
-// fails with CodeInvalidRequest: 415 for another content type, 413 for a body
-// beyond maxBody, else 422. The fault's text never quotes the body's values.
+// decode reads the request's body, one JSON value without unknown or repeated
+// members. It fails with CodeInvalidRequest: 415 for another content type, 413 for
+// a body beyond maxBody, else 422. The fault's text never quotes the body's values.
 func decode(c *gin.Context, into any) error { return decodeWithin(c, into, maxBody) }
 
 func decodeWithin(c *gin.Context, into any, limit int64) error {
@@ -33,19 +36,79 @@ func decodeWithin(c *gin.Context, into any, limit int64) error {
 				tenancy.Errorf(tenancy.CodeInvalidRequest, "The body must be application/json."))
 		}
 	}
-	dec := json.NewDecoder(http.MaxBytesReader(c.Writer, c.Request.Body, limit))
-	dec.DisallowUnknownFields()
+	body, err := io.ReadAll(http.MaxBytesReader(c.Writer, c.Request.Body, limit))
+	if err != nil {
+		return decodeError(err)
+	}
+	dec := json.NewDecoder(bytes.NewReader(body))
 	if err := dec.Decode(into); err != nil {
 		return decodeError(err)
 	}
 	if _, err := dec.Token(); !errors.Is(err, io.EOF) {
-		if _, beyond := errors.AsType[*http.MaxBytesError](err); beyond {
-			return decodeError(err)
-		}
 		return tenancy.Errorf(tenancy.CodeInvalidRequest, "The body must be one JSON value.")
+	}
+	return checkNames(body, reflect.TypeOf(into).Elem(), "")
+}
+
+// checkNames refuses in text, the JSON of a value of the type, a member that is
+// not spelt as the field is, or that is there twice: encoding/json takes names in
+// whatever case, and of two members the later.
+func checkNames(text []byte, of reflect.Type, pointer string) error {
+	if of.Kind() == reflect.Slice {
+		var items []json.RawMessage
+		err := json.Unmarshal(text, &items)
+		for i := 0; err == nil && i < len(items); i++ {
+			err = checkNames(items[i], of.Elem(), pointer+"/"+strconv.Itoa(i))
+		}
+		return err
+	}
+	dec := json.NewDecoder(bytes.NewReader(text))
+	if start, err := dec.Token(); err != nil || start != json.Delim('{') {
+		return err
+	}
+	seen := make(map[string]bool)
+	for dec.More() {
+		token, err := dec.Token()
+		if err != nil {
+			return err
+		}
+		var value json.RawMessage
+		if err := dec.Decode(&value); err != nil {
+			return err
+		}
+		name, _ := token.(string)
+		at := pointer + "/" + pointerEscapes.Replace(name)
+		field, known := member(of, name)
+		switch {
+		case !known:
+			return faults{{Pointer: at, Code: faultUnknown, Detail: "There is no such field."}}.err()
+		case seen[name]:
+			return faults{{Pointer: at, Code: faultInvalid, Detail: "This is given more than once."}}.err()
+		}
+		seen[name] = true
+		if err := checkNames(value, field, at); err != nil {
+			return err
+		}
 	}
 	return nil
 }
+
+// member returns the type of the member that an object of the type may have under
+// the name.
+func member(of reflect.Type, name string) (reflect.Type, bool) {
+	if of.Kind() == reflect.Map {
+		return of.Elem(), true
+	}
+	for i := range of.NumField() {
+		if field := of.Field(i); field.Tag.Get("json") == name {
+			return field.Type, true
+		}
+	}
+	return nil, false
+}
+
+// pointerEscapes are RFC 6901's.
+var pointerEscapes = strings.NewReplacer("~", "~0", "/", "~1")
 
 func tooLarge(e *http.MaxBytesError) error {
 	return withStatus(http.StatusRequestEntityTooLarge,
@@ -63,11 +126,6 @@ func decodeError(err error) error {
 			pointer = "/" + strings.ReplaceAll(wrong.Field, ".", "/")
 		}
 		return faults{{Pointer: pointer, Code: faultInvalid, Detail: "A JSON " + kind + " does not fit here."}}.err()
-	}
-	// encoding/json has no type for this one.
-	if name, ok := strings.CutPrefix(err.Error(), `json: unknown field "`); ok {
-		name = strings.TrimSuffix(name, `"`)
-		return faults{{Pointer: "/" + name, Code: faultUnknown, Detail: "There is no such field."}}.err()
 	}
 	if errors.Is(err, io.EOF) {
 		return tenancy.Errorf(tenancy.CodeInvalidRequest, "The body is empty; it must be a JSON object.")

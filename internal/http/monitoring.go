@@ -30,7 +30,13 @@ func (s *server) monitoring(c *gin.Context) error {
 	if handler == nil {
 		return tenancy.Errorf(tenancy.CodeNotFound, "Asynqmon is not available here.")
 	}
-	if c.Request.Method != http.MethodGet {
+	asked := c.Request
+	switch asked.Method {
+	case http.MethodGet:
+	case http.MethodHead:
+		asked = asked.Clone(asked.Context())
+		asked.Method = http.MethodGet // Asynqmon knows no HEAD
+	default:
 		if p.Role != tenancy.RoleAdmin {
 			return s.refuse(c, tenancy.Errorf(tenancy.CodeForbidden, "Your role may look at the queues, not change them."))
 		}
@@ -46,7 +52,7 @@ func (s *server) monitoring(c *gin.Context) error {
 	}
 	c.Header("Content-Security-Policy", monitoringPolicy)
 	c.Header("X-Frame-Options", "DENY")
-	handler.ServeHTTP(c.Writer, c.Request)
+	handler.ServeHTTP(c.Writer, asked)
 	return nil
 }
 

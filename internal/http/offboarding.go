@@ -1,6 +1,10 @@
 package http
 
 import (
+	"bufio"
+	"errors"
+	"io"
+
 	"github.com/gin-gonic/gin"
 
 	"github.com/tenantry/tenantry/internal/tenancy"
@@ -52,7 +56,10 @@ func (s *server) offboardTenant(c *gin.Context) error {
 		return err
 	}
 	var req offboardRequest
-	if c.Request.ContentLength != 0 {
+	// A body of no known length may be empty too.
+	body := bufio.NewReader(c.Request.Body)
+	if _, err := body.Peek(1); !errors.Is(err, io.EOF) {
+		c.Request.Body = io.NopCloser(body)
 		if err := decode(c, &req); err != nil {
 			return err
 		}

@@ -39,6 +39,20 @@ func TestOffboardTenant(t *testing.T) {
 	}
 }
 
+// TestOffboardTenantWithABodyOfUnknownLength, as in chunks: it may be empty, too.
+func TestOffboardTenantWithABodyOfUnknownLength(t *testing.T) {
+	t.Parallel()
+	for body, status := range map[string]int{"": 202, `{"now":true}`: 202, `{"now":1}`: 422, "no": 422} {
+		r := httptest.NewRequest(http.MethodDelete, "/platform/tenants/acme", io.MultiReader(strings.NewReader(body)))
+		r.Header.Set("Content-Type", "application/json")
+		authenticate(r, "admin")
+		w := httptest.NewRecorder()
+		if setup(t).handler.ServeHTTP(w, r); w.Code != status || r.ContentLength != -1 {
+			t.Errorf("%q: %d, want %d (length %d): %s", body, w.Code, status, r.ContentLength, w.Body)
+		}
+	}
+}
+
 func TestOffboardTenantNamesEveryFault(t *testing.T) {
 	t.Parallel()
 	a := setup(t)
@@ -76,6 +90,7 @@ func TestMonitoring(t *testing.T) {
 		{"", "POST", 401, "", tenancy.EventAccessDenied},
 		{"wrong", "DELETE", 401, "", tenancy.EventAccessDenied},
 		{"readonly", "GET", 200, "read-only", ""},
+		{"readonly", "HEAD", 200, "read-only", ""},
 		{"readonly", "POST", 403, "", tenancy.EventAccessDenied},
 		{"readonly", "DELETE", 403, "", tenancy.EventAccessDenied},
 		{"support", "GET", 200, "read-only", ""},

@@ -198,7 +198,7 @@ func TestUnknownAddressesAndMethods(t *testing.T) {
 		a.do(t, "admin", "GET", target, "").wantProblem(404, tenancy.CodeNotFound)
 	}
 	for target, allow := range map[string][]string{
-		"/platform/tenants": {"GET", "POST"}, jobPath: {"GET"}, "/platform/api-tokens/x": {"DELETE"}, "/healthz": {"GET"},
+		"/platform/tenants": {"GET", "HEAD", "POST"}, jobPath: {"GET", "HEAD"}, "/platform/api-tokens/x": {"DELETE"}, "/healthz": {"GET", "HEAD"},
 	} {
 		w := a.do(t, "", "PUT", target, "")
 		w.wantProblem(405, tenancy.CodeInvalidRequest)

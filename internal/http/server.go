@@ -119,8 +119,13 @@ func (s *server) engine() (*gin.Engine, error) {
 	}
 	for _, r := range append(s.routes(), s.pages()...) {
 		engine.Handle(r.method, r.path, s.serve(r))
+		if r.method == http.MethodGet {
+			engine.HEAD(r.path, s.serve(r)) // whose body net/http leaves out
+		}
 	}
-	engine.GET(console.AssetsPath+"*path", gin.WrapH(console.Assets()))
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		engine.Handle(method, console.AssetsPath+"*path", gin.WrapH(console.Assets()))
+	}
 	return engine, nil
 }
 

@@ -80,8 +80,10 @@ func (s *server) tenantEngine() (*gin.Engine, error) {
 		return nil, err
 	}
 	// These ask no tenant's status.
-	engine.GET(console.AssetsPath+"*path", gin.WrapH(console.Assets()))
-	engine.GET("/healthz", func(c *gin.Context) { _ = s.healthz(c) })
+	for _, method := range []string{http.MethodGet, http.MethodHead} {
+		engine.Handle(method, console.AssetsPath+"*path", gin.WrapH(console.Assets()))
+		engine.Handle(method, "/healthz", func(c *gin.Context) { _ = s.healthz(c) })
+	}
 	engine.Use(s.enter)
 	for _, r := range s.tenantRoutes() {
 		engine.Handle(r.method, r.path, s.visited(r))
@@ -227,7 +229,7 @@ func fields(c *gin.Context, names ...string) (map[string]string, error) {
 		var f faults
 		for name := range got {
 			if !slices.Contains(names, name) {
-				f.add("/"+name, faultUnknown, "There is no such field.")
+				f.add("/"+pointerEscapes.Replace(name), faultUnknown, "There is no such field.")
 			}
 		}
 		return got, f.err()

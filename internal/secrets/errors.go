@@ -4,7 +4,9 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"net"
 	"net/http"
+	"regexp"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
@@ -21,21 +23,47 @@ func status(err error) int {
 }
 
 // failure gives an error of the SDK its Code. action is a verb; the message
-// names it and the secret, never a value.
+// names it and the secret, never a value. The cause is what the log may have.
 func failure(err error, action, name string) error {
+	kept := cause(err)
 	if code := status(err); code != 0 {
-		return refusal(err, code, action, name)
+		return refusal(kept, code, action, name)
 	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return tenancy.Wrap(tenancy.CodeDependencyUnavailable, err,
+		return tenancy.Wrap(tenancy.CodeDependencyUnavailable, kept,
 			"Key Vault's certificate is not trusted; KEY_VAULT_CA_FILE names extra authorities.")
 	}
 	if denied, ok := errors.AsType[*azidentity.AuthenticationFailedError](err); ok && denied.RawResponse != nil &&
 		!passing(denied.RawResponse.StatusCode) {
-		return tenancy.Wrap(tenancy.CodeDependencyUnavailable, err,
+		return tenancy.Wrap(tenancy.CodeDependencyUnavailable, kept,
 			"Azure refused to sign us in to Key Vault.")
 	}
-	return tenancy.Unavailable(err, fmt.Sprintf("Key Vault did not answer a request to %s secret %s.", action, name))
+	return tenancy.Unavailable(kept, fmt.Sprintf("Key Vault did not answer a request to %s secret %s.", action, name))
+}
+
+var address = regexp.MustCompile(`[a-z]+://\S*`)
+
+// cause is what is kept of an error of the SDK, whose own text has the request's
+// address and the answer's body: of an answer the status and Key Vault's code, of
+// anything else the innermost error, so that errors.Is finds a context's.
+func cause(err error) error {
+	if answer, ok := errors.AsType[*azcore.ResponseError](err); ok {
+		return fmt.Errorf("status %d, error code %s", answer.StatusCode, orDefault(answer.ErrorCode, "unknown"))
+	}
+	if denied, ok := errors.AsType[*azidentity.AuthenticationFailedError](err); ok && denied.RawResponse != nil {
+		return fmt.Errorf("status %d of the sign-in", denied.RawResponse.StatusCode)
+	}
+	for inner := err; inner != nil; inner = errors.Unwrap(inner) {
+		err = inner
+	}
+	if lookup, ok := errors.AsType[*net.DNSError](err); ok {
+		return errors.New(lookup.Err) // without the vault's name
+	}
+	// Such as that no identity is set up, which is told at length.
+	if text := err.Error(); address.MatchString(text) {
+		return errors.New(address.ReplaceAllString(text, "(an address)"))
+	}
+	return err
 }
 
 func refusal(err error, code int, action, name string) error {

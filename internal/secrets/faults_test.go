@@ -2,11 +2,18 @@ package secrets_test
 
 import (
 	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/tenantry/tenantry/internal/secrets"
@@ -75,8 +82,56 @@ func TestErrorsHaveCodes(t *testing.T) {
 			if strings.Contains(err.Error(), "hunter2") {
 				t.Errorf("error has the value: %v", err)
 			}
+			wantNoAddress(t, f, err)
 		})
 	}
+}
+
+// wantNoAddress: an error is logged, so it has neither where the vault is nor what
+// it answered.
+func wantNoAddress(t *testing.T, f *fixture, err error) {
+	t.Helper()
+	host := strings.TrimPrefix(f.server.URL(), "https://")
+	for _, text := range []string{host, "://", "/secrets/", "The emulator was told", "{"} {
+		if strings.Contains(err.Error(), text) {
+			t.Errorf("error has %q: %v", text, err)
+		}
+	}
+}
+
+func TestTheCauseOfAnAnswerIsItsStatusAndCode(t *testing.T) {
+	t.Parallel()
+	f := setup(t, emulator.Config{})
+	f.server.Fail(always(emulator.OpGet, emulator.Fault{Status: 403}))
+	_, err := f.Value(t.Context(), name)
+	if cause := errors.Unwrap(err); cause == nil || cause.Error() != "status 403, error code Forbidden" {
+		t.Errorf("cause: %v", cause)
+	}
+}
+
+// TestARefusedSignInKeepsItsAddress to itself, as a vault's answer does.
+func TestARefusedSignInKeepsItsAddress(t *testing.T) {
+	t.Parallel()
+	for text, denial := range map[string]error{
+		"status 401 of the sign-in": &azidentity.AuthenticationFailedError{RawResponse: &http.Response{
+			StatusCode: http.StatusUnauthorized, Body: io.NopCloser(strings.NewReader(`{"error":"who"}`)),
+			Request: httptest.NewRequest(http.MethodPost, "https://login.example/secrets/token", nil),
+		}},
+		"see (an address) for more": errors.New("see https://login.example/secrets/token for more"),
+	} {
+		f := setup(t, emulator.Config{}, func(cfg *secrets.Config) { cfg.Credential = refusing{denial} })
+		err := f.Ping(t.Context())
+		wantNoAddress(t, f, err)
+		if !strings.HasSuffix(err.Error(), text) {
+			t.Errorf("%v, want %s", err, text)
+		}
+	}
+}
+
+type refusing struct{ err error }
+
+func (r refusing) GetToken(context.Context, policy.TokenRequestOptions) (azcore.AccessToken, error) {
+	return azcore.AccessToken{}, r.err
 }
 
 func TestLostRepliesAreHarmless(t *testing.T) {
@@ -194,7 +249,15 @@ func TestPingTellsAnUnreachableVault(t *testing.T) {
 	if err := f.server.Close(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := f.Ping(t.Context()); !tenancy.IsTransient(err) {
+	err := f.Ping(t.Context())
+	if !tenancy.IsTransient(err) {
 		t.Errorf("Ping: %v", err)
+	}
+	wantNoAddress(t, f, err)
+
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := f.Ping(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Ping, cancelled: %v", err)
 	}
 }

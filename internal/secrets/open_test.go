@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 	"time"
 
@@ -116,6 +117,21 @@ func TestUntrustedCertificateIsPermanent(t *testing.T) {
 	defer v.Close()
 	err = v.Ping(t.Context())
 	if tenancy.CodeOf(err) != tenancy.CodeDependencyUnavailable || tenancy.IsTransient(err) {
+		t.Errorf("Ping: %v", err)
+	}
+	if strings.Contains(err.Error(), "://") {
+		t.Errorf("the error has the vault's address: %v", err)
+	}
+}
+
+func TestAHostThatIsNotFoundIsNotNamed(t *testing.T) {
+	t.Parallel()
+	v, err := Open(Config{URL: "https://acme-vault.invalid", Credential: anyToken{}, Retries: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	if err := v.Ping(t.Context()); !tenancy.IsTransient(err) || strings.Contains(err.Error(), "acme-vault") {
 		t.Errorf("Ping: %v", err)
 	}
 }

@@ -7,9 +7,9 @@ import (
 )
 
 // RetryJob begins a new attempt of a failed job, from its first phase. It fails
-// with CodeJobInProgress if this job, or another one for the slug, is unsettled,
-// and with CodeConflict if the job is complete or cancelled, or if it is a purge
-// and its tenant was readmitted since.
+// with CodeJobInProgress, with the running job's id, if this job or another one for
+// the slug is unsettled, and with CodeConflict if the job is complete or cancelled,
+// or if it is a purge and its tenant was readmitted since.
 func (s *Store) RetryJob(ctx context.Context, id tenancy.JobID, actor tenancy.Actor) (tenancy.Job, error) {
 	var retried tenancy.Job
 	err := s.operate(ctx, id, func(tx *transaction, j tenancy.Job) error {
@@ -44,9 +44,6 @@ func (s *Store) RetryJob(ctx context.Context, id tenancy.JobID, actor tenancy.Ac
 			    lease_until = NULL, lease_epoch = lease_epoch + 1, run_after = now(),
 			    started_at = NULL, finished_at = NULL, version = version + 1
 			WHERE job_id = $1 AND status = 'failed'`, id); err != nil {
-			if violates(err, "job_one_unsettled_a_slug") {
-				return tenancy.Errorf(tenancy.CodeJobInProgress, "Another job for the slug %q is in progress.", j.Slug)
-			}
 			return err
 		}
 		if _, err := tx.Exec(ctx, `
@@ -64,6 +61,11 @@ func (s *Store) RetryJob(ctx context.Context, id tenancy.JobID, actor tenancy.Ac
 		queueJob(tx, id, &retried)
 		return nil
 	})
+	if violates(err, "job_one_unsettled_a_slug") {
+		// Another job for the slug was committed between the look and the update: a
+		// second look finds it, or that it is settled by now.
+		return s.RetryJob(ctx, id, actor)
+	}
 	return retried, err
 }
 

@@ -127,6 +127,28 @@ func TestOneUnsettledJobASlug(t *testing.T) {
 func TestARefusedJobLeavesNothing(t *testing.T) {
 	t.Parallel()
 	p := setup(t)
+	p.overtake(t, func(ctx context.Context) error {
+		_, err := p.SubmitJob(ctx, tenancy.NewJob{Slug: "acme", IdempotencyKey: "k", RequestedBy: operator})
+		return err
+	})
+}
+
+// So does a retry.
+func TestARefusedRetryLeavesNothing(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	lease := p.hold(t, tenancy.NewJob{Slug: "acme"})
+	p.fail(t, lease)
+	p.overtake(t, func(ctx context.Context) error {
+		_, err := p.RetryJob(ctx, lease.JobID, operator)
+		return err
+	})
+}
+
+// overtake commits a job for acme after slower looked for one and before it wrote.
+// slower must name it and leave nothing.
+func (p plane) overtake(t *testing.T, slower func(context.Context) error) {
+	t.Helper()
 	ctx := t.Context()
 	faster, err := p.sql.Begin(ctx)
 	if err != nil {
@@ -139,10 +161,7 @@ func TestARefusedJobLeavesNothing(t *testing.T) {
 		RETURNING job_id`, &running)
 	before := p.contents(t)
 	refused := make(chan error, 1)
-	go func() {
-		_, err := p.SubmitJob(ctx, tenancy.NewJob{Slug: "acme", IdempotencyKey: "k", RequestedBy: operator})
-		refused <- err
-	}()
+	go func() { refused <- slower(ctx) }()
 	for waits := false; !waits; {
 		p.scan(t, `
 			SELECT EXISTS (SELECT FROM pg_locks w JOIN pg_locks h USING (transactionid)
