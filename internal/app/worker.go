@@ -10,6 +10,7 @@ import (
 	"github.com/tenantry/tenantry/internal/config"
 	"github.com/tenantry/tenantry/internal/doctor"
 	"github.com/tenantry/tenantry/internal/mail"
+	"github.com/tenantry/tenantry/internal/store"
 	"github.com/tenantry/tenantry/internal/tasks"
 )
 
@@ -59,6 +60,7 @@ func RunWorker(ctx context.Context, cfg config.Config, log *slog.Logger, grace t
 	if err != nil {
 		return err
 	}
+	cfg.DatabaseURL = store.PlanOnce(cfg.DatabaseURL)
 	var relay *tasks.Relay
 	control, err := OpenControl(ctx, cfg, log, func() { relay.Wake() })
 	if err != nil {

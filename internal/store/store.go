@@ -17,6 +17,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"net/url"
 	"strings"
 	"unicode/utf8"
 
@@ -85,6 +86,21 @@ func Open(ctx context.Context, databaseURL string, conns int, wake func()) (*Sto
 		wake = func() {}
 	}
 	return &Store{pool: pool, wake: wake}, nil
+}
+
+// PlanOnce returns the database URL for a process whose statements look rows up by key,
+// a worker: a connection plans each once, rather than the first five times anew. Lists
+// that are filtered are better planned for what they are filtered by.
+func PlanOnce(databaseURL string) string {
+	const mode = "plan_cache_mode"
+	u, err := url.Parse(databaseURL)
+	if err != nil || u.Query().Has(mode) {
+		return databaseURL
+	}
+	query := u.Query()
+	query.Set(mode, "force_generic_plan")
+	u.RawQuery = query.Encode()
+	return u.String()
 }
 
 // Close closes the connections.

@@ -70,6 +70,10 @@ func (s *Servers) acquire(ctx context.Context, server tenancy.DBServer) (*pgxpoo
 	return conn, pool, failed(ctx, err, "cannot connect to the maintenance database"+on(server))
 }
 
+// superuser reports whether the admin was one when the connection began: the server says
+// so unasked.
+func (w *work) superuser() bool { return w.conn.PgConn().ParameterStatus("is_superuser") == "on" }
+
 // refused reports whether a server will not let the admin in: wrong user,
 // password or database, or no right to connect. No later try helps.
 func refused(err error) bool {
@@ -146,6 +150,8 @@ func (s *Servers) newPool(value string) (pool *adminPool, why string) {
 	// What is asked along with a lock is to see what was committed before it was free.
 	cfg.ConnConfig.RuntimeParams["default_transaction_isolation"] = "read committed"
 	setParam(cfg.ConnConfig, "statement_timeout", milliseconds(s.cfg.StatementTimeout))
+	// What is asked here looks things up by name, whatever the name.
+	setParam(cfg.ConnConfig, "plan_cache_mode", "force_generic_plan")
 	admin := &adminPool{url: value, sslmode: u.Query().Get("sslmode")}
 	cfg.AfterConnect = func(ctx context.Context, conn *pgx.Conn) error {
 		accepted, err := noticeLostClients(ctx, conn)

@@ -64,11 +64,7 @@ func (w *work) dump(ctx context.Context, f facts, path string) (tenancy.Backup, 
 		"--format=custom", "--no-password", "--file=" + part, "--host=" + cfg.Host, "--port=" + strconv.Itoa(int(cfg.Port)),
 		"--username=" + cfg.User, "--dbname=" + cfg.Database,
 	}
-	var superuser bool
-	if err := w.conn.QueryRow(ctx, "SELECT rolsuper FROM pg_roles WHERE rolname = current_user").Scan(&superuser); err != nil {
-		return tenancy.Backup{}, failed(ctx, err, "cannot look up the admin's rights"+on(w.server))
-	}
-	if !superuser && f.ownerRole.exists {
+	if !w.superuser() && f.ownerRole.exists {
 		err := w.insideAsOwner(ctx, func(_ *pgx.Conn, owner string) error {
 			args = append(args, "--role="+owner)
 			return nil

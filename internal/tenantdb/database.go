@@ -233,12 +233,11 @@ func (w *work) ensureRoles(ctx context.Context, f facts, owner tenancy.Ownership
 	} else {
 		sql = append(sql, "ALTER ROLE "+appRole+" LOGIN PASSWORD '"+hashed+"'")
 	}
-	// An admin that is no superuser acts on the database as a member of its
-	// owner, and ends the application's sessions as a member of its role.
-	sql = append(sql, `DO $$ BEGIN
-		IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
-			GRANT `+ownerRole+`, `+appRole+` TO CURRENT_USER;
-		END IF; END $$`)
+	if !w.superuser() {
+		// It acts on the database as a member of its owner, and ends the
+		// application's sessions as a member of its role.
+		sql = append(sql, "GRANT "+ownerRole+", "+appRole+" TO CURRENT_USER")
+	}
 	_, err = w.conn.Exec(ctx, strings.Join(sql, ";"))
 	if state := pgerr.State(err); state == pgerr.DuplicateObject || state == pgerr.UniqueViolation {
 		return partialState(w.server, []string{fmt.Sprintf("role %s or %s", f.ownerRole.name, f.appRole.name)})

@@ -160,13 +160,14 @@ func (w *work) warm(ctx context.Context, f warmFacts, template, password string)
 // superuser act for them.
 func (w *work) makeWarmRoles(ctx context.Context, verifier string) error {
 	owner, app := quote(w.owner), quote(w.app)
-	_, err := execAll(ctx, w.conn,
-		"CREATE ROLE "+owner+" NOLOGIN", "COMMENT ON ROLE "+owner+" IS '"+warmUnfinished+"'",
-		"CREATE ROLE "+app+" NOLOGIN PASSWORD '"+verifier+"'", "COMMENT ON ROLE "+app+" IS '"+warmUnfinished+"'",
-		`DO $$ BEGIN
-			IF NOT (SELECT rolsuper FROM pg_roles WHERE rolname = current_user) THEN
-				GRANT `+owner+`, `+app+` TO CURRENT_USER;
-			END IF; END $$`)
+	sql := []string{
+		"CREATE ROLE " + owner + " NOLOGIN", "COMMENT ON ROLE " + owner + " IS '" + warmUnfinished + "'",
+		"CREATE ROLE " + app + " NOLOGIN PASSWORD '" + verifier + "'", "COMMENT ON ROLE " + app + " IS '" + warmUnfinished + "'",
+	}
+	if !w.superuser() {
+		sql = append(sql, "GRANT "+owner+", "+app+" TO CURRENT_USER")
+	}
+	_, err := execAll(ctx, w.conn, sql...)
 	return err
 }
 
