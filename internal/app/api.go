@@ -2,14 +2,12 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"strings"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/hibiken/asynqmon"
 	"golang.org/x/sync/errgroup"
 
@@ -104,9 +102,9 @@ const (
 // openMonitoring returns Asynqmon, for those who may change the queues and for
 // those who may only look.
 func openMonitoring(redisURL string) (handlers [2]*asynqmon.HTTPHandler, closeAll func(), err error) {
-	opt, err := asynq.ParseRedisURI(redisURL)
+	opt, err := config.ParseRedisURL(redisURL)
 	if err != nil {
-		return handlers, nil, errors.New("cannot use REDIS_URL: it is no redis, rediss, redis-socket or redis-sentinel URL")
+		return handlers, nil, err
 	}
 	for i := range handlers {
 		handlers[i] = asynqmon.New(asynqmon.Options{RootPath: http.MonitoringPath, RedisConnOpt: opt, ReadOnly: i == readOnly})
