@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -43,8 +44,10 @@ type WorkerConfig struct {
 	Relay       *Relay
 	Invitations Invitations
 	Admins      TenantAdmins
-	Mailer      Mailer
-	TenantURL   string
+	// Mailer sends invitations and password resets; nil leaves all of them to
+	// workers that have one.
+	Mailer    Mailer
+	TenantURL string
 	// PurgeExpired says that tenants whose retention is over are purged here.
 	PurgeExpired bool
 	// Pool is how databases are prepared ahead; nil leaves that to others.
@@ -106,7 +109,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	loops, stopLoops := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopLoops()
 	inspector := asynq.NewInspectorFromRedisClient(w.cfg.Redis)
-	rec := &reconciler{ledger: w.cfg.Ledger, inspector: inspector, purge: w.cfg.PurgeExpired, log: w.cfg.Log}
+	rec := &reconciler{ledger: w.cfg.Ledger, inspector: inspector, purge: w.cfg.PurgeExpired, mail: w.cfg.Mailer != nil, log: w.cfg.Log}
 	background.Go(func() { w.cfg.Relay.Run(loops) })
 	background.Go(func() { rec.run(loops) })
 	if w.cfg.Pool != nil {
@@ -118,8 +121,12 @@ func (w *Worker) Run(ctx context.Context) error {
 		return err
 	}
 	interactive, bulk := Shares(w.cfg.Concurrency)
+	waited := maps.Clone(interactiveQueues)
+	if w.cfg.Mailer == nil {
+		delete(waited, tenancy.QueueMail)
+	}
 	servers := []*asynq.Server{
-		w.server(interactive, interactiveQueues, taskCheckInterval), w.server(bulk, bulkQueues, bulkCheckInterval),
+		w.server(interactive, waited, taskCheckInterval), w.server(bulk, bulkQueues, bulkCheckInterval),
 	}
 	handler := w.mux(work, inspector)
 	for _, server := range servers {
@@ -235,7 +242,13 @@ func (w *Worker) mux(work context.Context, inspector *asynq.Inspector) asynq.Han
 	}
 	handle(tenancy.TaskProvision, jobs.handle)
 	handle(tenancy.TaskOffboard, jobs.handle)
-	handle(tenancy.TaskInvitation, invitations.handle)
+	if w.cfg.Mailer != nil {
+		handle(tenancy.TaskInvitation, invitations.handle)
+	} else {
+		// The bulk's queue has some. What is due is rung for again, by a worker that
+		// sends mail.
+		handle(tenancy.TaskInvitation, func(context.Context, tenancy.JobID) error { return nil })
+	}
 	return mux
 }
 
