@@ -2,11 +2,14 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
@@ -84,22 +87,102 @@ func TestFlushedRedisLosesNothing(t *testing.T) {
 	})
 }
 
+// build returns the binary of one of the programs.
+func build(t *testing.T, program string) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), program)
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../"+program).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return binary
+}
+
+// joining is the environment of a process that joins the plane: the contract's four
+// variables, and more.
+func (p *plane) joining(more ...string) []string {
+	return append(append(os.Environ(),
+		"DATABASE_URL="+p.DatabaseURL, "REDIS_URL="+p.RedisURL, "KEY_VAULT_URL="+p.KeyVaultURL, "KEY_VAULT_CA_FILE="+p.KeyVaultCAFile),
+		more...)
+}
+
+// join runs a program beside the plane until the test ends. It returns its log.
+func (p *plane) join(t *testing.T, program string, more ...string) *buffer {
+	t.Helper()
+	log := &buffer{}
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), build(t, program))
+	cmd.Env, cmd.Stderr = p.joining(more...), log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		if err := cmd.Wait(); err != nil || t.Failed() {
+			t.Errorf("%s: %v\n%s", program, err, log)
+		}
+	})
+	return log
+}
+
+// A second api and worker need where master, Redis and the vault are, and no more. What
+// the worker cannot do, mail, waits for one that can.
+func TestOthersJoinWithTheSameURLs(t *testing.T) {
+	t.Parallel()
+	p := startPlane(t, 0, nil)
+	api, worker := p.join(t, "api", "HTTP_ADDR=127.0.0.1:0"), p.join(t, "worker")
+	ready := regexp.MustCompile(`msg="api ready" addr=(\S+)`)
+	var addr []string
+	eventually(t, 30*time.Second, "the api is ready", func() bool {
+		addr = ready.FindStringSubmatch(api.String())
+		return addr != nil
+	})
+	joined := *p
+	joined.Console = "http://" + addr[1]
+	id := joined.submit(t, request("acme"))
+	a := joined.settle(t, id, 60*time.Second)
+	if a.text("status") != "complete" || a.text("requestedBy", "actor") != p.Users[0].Email {
+		t.Fatalf("%v", a.body)
+	}
+	if got := p.exists(t, "acme"); got != everything {
+		t.Error(got)
+	}
+	// The console answers under the address it has.
+	form := url.Values{"email": {p.Users[0].Email}, "password": {p.Users[0].Password}}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, joined.Console+"/platform/session", strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Accept", "text/html")
+	req.Header.Set("Origin", joined.Console)
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusSeeOther || len(resp.Cookies()) == 0 {
+		t.Errorf("signing in gave %d", resp.StatusCode)
+	}
+	warned := regexp.MustCompile(`level=WARN .*unset="SMTP_URL MAIL_FROM TENANT_URL"`)
+	if n := len(warned.FindAllString(worker.String(), -1)); n != 1 {
+		t.Errorf("the worker says %d times that it sends no mail", n)
+	}
+	if mails, _ := p.servers.Mailbox.Mails(); len(mails) != 0 {
+		t.Errorf("%d mails", len(mails))
+	}
+	p.join(t, "worker", "SMTP_URL="+p.SMTPURL, "MAIL_FROM=a@platform.localhost", "TENANT_URL="+p.TenantURL)
+	eventually(t, 30*time.Second, "the mail comes", func() bool { mails, _ := p.servers.Mailbox.Mails(); return len(mails) == 1 })
+}
+
 // A worker is killed in the middle of a migration; the other one finishes.
 func TestKilledWorkerLosesNothing(t *testing.T) {
 	t.Parallel()
 	dir := migrations(t, map[string]string{"1_slow.up.sql": `CREATE TABLE t (); SELECT pg_sleep(3);`, "no-template": ""})
 	p := startPlane(t, 0, map[string]string{"TENANT_MIGRATIONS": dir})
-	worker := filepath.Join(t.TempDir(), "worker")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", worker, "../worker").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	worker := build(t, "worker")
 	workers := map[int]*exec.Cmd{}
 	for range 2 {
 		cmd := exec.CommandContext(t.Context(), worker)
-		cmd.Env = append(os.Environ(),
-			"DATABASE_URL="+p.DatabaseURL, "REDIS_URL="+p.RedisURL, "KEY_VAULT_URL="+p.KeyVaultURL,
-			"KEY_VAULT_CA_FILE="+p.KeyVaultCAFile, "TENANT_MIGRATIONS="+dir, "TENANT_URL=http://{slug}.localhost:1",
-			"SMTP_URL="+p.servers.Mailbox.SMTPURL(), "MAIL_FROM=a@platform.localhost")
+		cmd.Env = p.joining("TENANT_MIGRATIONS=" + dir)
 		cmd.Stderr = p.log
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)

@@ -22,7 +22,7 @@ import (
 
 // APINeeds are the variables an api cannot do without. Without KEY_VAULT_URL it
 // answers, but provisions nothing; without it or TENANT_URL it serves no tenant's
-// pages.
+// pages. PUBLIC_URL may be left out where HTTP_ADDR is a loopback address.
 var APINeeds = []string{"DATABASE_URL", "REDIS_URL", "PUBLIC_URL"}
 
 // Listen opens HTTP_ADDR.
@@ -38,6 +38,9 @@ func Listen(cfg config.Config) (net.Listener, error) {
 // away: what is accepted waits in the outbox.
 func RunAPI(ctx context.Context, cfg config.Config, log *slog.Logger, listener net.Listener) error {
 	defer listener.Close()
+	if cfg.PublicURL == "" { // HTTP_ADDR is a loopback address, as config.Load made sure
+		cfg.PublicURL = "http://" + listener.Addr().String()
+	}
 	redis, err := openRedis(cfg, log)
 	if err != nil {
 		return err

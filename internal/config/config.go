@@ -53,7 +53,8 @@ type Config struct {
 }
 
 // Load reads the variables through getenv and checks them. The required ones
-// must be set. The error joins every fault.
+// must be set, but for PUBLIC_URL where HTTP_ADDR is a loopback address: it is that
+// address then. The error joins every fault.
 func Load(getenv func(string) string, required ...string) (Config, error) {
 	var c Config
 	fields, err := env.GetFieldParams(&c)
@@ -71,7 +72,7 @@ func Load(getenv func(string) string, required ...string) (Config, error) {
 		faults = append(faults, parseFaults(err)...)
 	}
 	for _, name := range required {
-		if environment[name] == "" {
+		if environment[name] == "" && !(name == "PUBLIC_URL" && c.listensHere()) {
 			faults = append(faults, fmt.Errorf("%s is not set", name))
 		}
 	}
@@ -225,6 +226,9 @@ func (c *Config) check() []error {
 	if c.SMTPURL != "" && c.MailFrom == "" {
 		fault("MAIL_FROM", "must be set along with SMTP_URL")
 	}
+	if c.SMTPURL != "" && c.TenantURL == "" {
+		fault("TENANT_URL", "must be set along with SMTP_URL: the links in mails begin with it")
+	}
 	if c.WorkerConcurrency < 1 || c.WorkerConcurrency > 1000 {
 		fault("WORKER_CONCURRENCY", "must be between 1 and 1000")
 	}
@@ -271,6 +275,12 @@ func isAddress(addr string) bool {
 	}
 	_, err = net.LookupPort("tcp", port)
 	return err == nil
+}
+
+// listensHere reports whether HTTP_ADDR can be reached from this machine alone.
+func (c *Config) listensHere() bool {
+	host, _, err := net.SplitHostPort(c.HTTPAddr)
+	return err == nil && loopback(host)
 }
 
 // inAzure reports whether a host is in a domain of one of Azure's clouds.

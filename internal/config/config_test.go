@@ -87,6 +87,33 @@ func TestWhatCannotBeUsedIsAFaultOfItsVariable(t *testing.T) {
 	}
 }
 
+func TestPublicURLMayBeLeftOutOnLoopback(t *testing.T) {
+	t.Parallel()
+	for addr, fine := range map[string]bool{
+		"127.0.0.1:0": true, "[::1]:8080": true, "localhost:8080": true,
+		"": false, ":8080": false, "0.0.0.0:8080": false, "10.0.0.1:8080": false, "console.example.com:80": false,
+	} {
+		_, fault := load(t, map[string]string{"HTTP_ADDR": addr}, "PUBLIC_URL")
+		if (fault == "") != fine || !fine && fault != "PUBLIC_URL is not set" {
+			t.Errorf("%q: %q", addr, fault)
+		}
+	}
+}
+
+func TestMailNeedsItsOtherVariables(t *testing.T) {
+	t.Parallel()
+	_, fault := load(t, map[string]string{"SMTP_URL": "smtp://mail.example"})
+	for _, name := range []string{"MAIL_FROM", "TENANT_URL"} {
+		if !strings.Contains(fault, name+" must be set along with SMTP_URL") {
+			t.Errorf("the fault of %s is not named in:\n%s", name, fault)
+		}
+	}
+	// An api has it for tenants' pages and sends no mail.
+	if _, fault := load(t, map[string]string{"TENANT_URL": "https://{slug}.example.com"}); fault != "" {
+		t.Error(fault)
+	}
+}
+
 func TestLists(t *testing.T) {
 	t.Parallel()
 	c, fault := load(t, map[string]string{"RESERVED_SLUGS": "billing,shop", "TRUSTED_PROXIES": "10.0.0.0/8,::1"})
