@@ -62,12 +62,12 @@ func decodeError(err error) error {
 		if wrong.Field != "" {
 			pointer = "/" + strings.ReplaceAll(wrong.Field, ".", "/")
 		}
-		return faults{{Pointer: pointer, Code: faultInvalid, Detail: "A JSON " + kind + " does not fit here."}}.err()
+		return tenancy.Faults{{Pointer: pointer, Code: faultInvalid, Detail: "A JSON " + kind + " does not fit here."}}.Err()
 	}
 	// encoding/json has no type for this one.
 	if name, ok := strings.CutPrefix(err.Error(), `json: unknown field "`); ok {
 		name = strings.TrimSuffix(name, `"`)
-		return faults{{Pointer: "/" + name, Code: faultUnknown, Detail: "There is no such field."}}.err()
+		return tenancy.Faults{{Pointer: "/" + name, Code: faultUnknown, Detail: "There is no such field."}}.Err()
 	}
 	if errors.Is(err, io.EOF) {
 		return tenancy.Errorf(tenancy.CodeInvalidRequest, "The body is empty; it must be a JSON object.")
