@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -311,6 +312,52 @@ func dumpRedis(t *testing.T, client *redis.Client) map[string]string {
 		t.Error("Redis is empty, so the scan proves nothing")
 	}
 	return all
+}
+
+// A job that this process could not even begin is left behind, and said to be.
+func TestAJobThatIsNotBegunIsLeftBehind(t *testing.T) {
+	t.Parallel()
+	p := startPlane(t, 0, nil)
+	id := p.submit(t, request("acme"))
+	conn, err := pgx.Connect(t.Context(), p.DatabaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hint := "run: tenantctl run-job " + id
+
+	exec(`BEGIN; SELECT FROM identity.job FOR UPDATE`)
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	ended := make(chan struct{})
+	var code int
+	var stdout, stderr string
+	go func() { defer close(ended); code, stdout, stderr = p.ctlContext(ctx, "run-job", id, "-o", "json") }()
+	eventually(t, 30*time.Second, "run-job waits for the job", func() bool {
+		return queryOne[int](t, p.DatabaseURL, `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%lease_epoch%'`) > 0
+	})
+	interrupt()
+	<-ended
+	if code != exitInterrupted || !strings.Contains(stderr, hint) || !strings.Contains(stdout, `"INTERRUPTED"`) {
+		t.Errorf("exit %d\n%s\n%s", code, stdout, stderr)
+	}
+	exec(`ROLLBACK`)
+
+	exec(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
+		CREATE TRIGGER refuse BEFORE UPDATE ON identity.job FOR EACH ROW EXECUTE FUNCTION refuse()`)
+	if code, stdout, stderr := p.ctl(t, "run-job", id); code != exitJobFailed || !strings.Contains(stderr, hint) || stdout != "" {
+		t.Errorf("exit %d\n%s\n%s", code, stdout, stderr)
+	}
+	exec(`DROP TRIGGER refuse ON identity.job`)
+	if code, _, stderr := p.ctl(t, "run-job", id); code != exitOK {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
 }
 
 func TestNoVaultMeansNoProvisioning(t *testing.T) {

@@ -41,6 +41,9 @@ const (
 	exitInterrupted = 130
 )
 
+// codeInterrupted is the code of what a signal ended. No job ends with it.
+const codeInterrupted tenancy.Code = "INTERRUPTED"
+
 // run is the program, apart from the process around it.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	c := &cli{getenv: getenv, stdout: stdout, stderr: stderr}
@@ -52,8 +55,9 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if err == nil {
 		return exitOK
 	}
-	c.reportError(err)
-	return c.exitCode(ctx, err)
+	code := c.exitCode(ctx, err)
+	c.reportError(err, code == exitInterrupted)
+	return code
 }
 
 // cli is what every command shares.
@@ -166,7 +170,7 @@ func (c *cli) exitCode(ctx context.Context, err error) int {
 }
 
 // reportError says on stderr what went wrong and, with -o json, on stdout too.
-func (c *cli) reportError(err error) {
+func (c *cli) reportError(err error, interrupted bool) {
 	if _, ok := errors.AsType[jobFailed](err); ok || errors.Is(err, errSomethingOff) {
 		return // the command has shown it
 	}
@@ -187,6 +191,9 @@ func (c *cli) reportError(err error) {
 		if e.JobID != "" {
 			problem["jobId"] = e.JobID
 		}
+	}
+	if interrupted { // whatever the end of it looked like
+		problem["code"] = codeInterrupted
 	}
 	_ = c.printJSON(map[string]any{"error": problem}) // stdout may be closed
 }
