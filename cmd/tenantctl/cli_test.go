@@ -135,6 +135,27 @@ func TestAConfigurationThatCannotBeUsedExitsWithTwo(t *testing.T) {
 	}
 }
 
+// Also where the flags cannot be read to their end.
+func TestUsageErrorsAreJSONToo(t *testing.T) {
+	t.Parallel()
+	for _, args := range []string{
+		"list-jobs --nonsense -o json", "nonsense -o json", "nonsense -ojson", "list-jobs --limit x --output json",
+		"list-jobs -o=json --nonsense", "list-jobs extra --output=json", "provision-tenant -o json",
+	} {
+		code, stdout, stderr := ctl(t, nil, strings.Fields(args)...)
+		var shown struct {
+			Error struct{ Code, Message string }
+		}
+		if err := json.Unmarshal([]byte(stdout), &shown); err != nil || code != exitUsage ||
+			shown.Error.Code != "E_INVALID_REQUEST" || shown.Error.Message == "" || stderr == "" {
+			t.Errorf("%s: exit %d, %v: %s", args, code, err, stdout)
+		}
+	}
+	if _, stdout, _ := ctl(t, nil, "nonsense", "--", "-o", "json"); stdout != "" {
+		t.Errorf("nobody asked for %s", stdout)
+	}
+}
+
 func TestFailureIsJSONToo(t *testing.T) {
 	t.Parallel()
 	code, stdout, _ := ctl(t, map[string]string{"DATABASE_URL": "postgres://nobody:canary@127.0.0.1:1/x"}, "list-jobs", "-o", "json")

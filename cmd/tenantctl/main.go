@@ -55,9 +55,30 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if err == nil {
 		return exitOK
 	}
+	if !c.running && asksForJSON(args) { // the flags were read up to the first mistake
+		c.format = "json"
+	}
 	code := c.exitCode(ctx, err)
 	c.reportError(err, code == exitInterrupted)
 	return code
+}
+
+// asksForJSON looks for -o json, in each of its spellings, in args that may be wrong
+// otherwise.
+func asksForJSON(args []string) bool {
+	for i, arg := range args {
+		switch arg {
+		case "--":
+			return false
+		case "-ojson", "-o=json", "--output=json":
+			return true
+		case "-o", "--output":
+			if i+1 < len(args) && args[i+1] == "json" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // cli is what every command shares.
