@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 )
@@ -216,6 +217,41 @@ func TestKilledWorkerLosesNothing(t *testing.T) {
 	}
 	if got := p.exists(t, "acme"); got != everything {
 		t.Error(got)
+	}
+}
+
+// A plane that was killed while it made its users starts again, and gets people in.
+func TestAHalfSeededPlaneStarts(t *testing.T) {
+	t.Parallel()
+	dir := planeDir(t)
+	file := filepath.Join(dir, "users.json")
+	t.Run("before", func(t *testing.T) {
+		p := startPlaneIn(t, dir, 0, nil)
+		p.exec(t, p.DatabaseURL, `DELETE FROM identity.api_token; DELETE FROM identity.platform_user WHERE role = 'PLATFORM_READONLY'`)
+	})
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	var users []devUser
+	t.Run("after", func(t *testing.T) {
+		p := startPlaneIn(t, dir, 0, nil)
+		users = p.Users
+		for _, u := range users {
+			if a := p.call(t, http.MethodGet, "/platform/jobs", nil, "Authorization", "Bearer "+u.APIToken); a.status != http.StatusOK {
+				t.Errorf("%s's token gives %d", u.Role, a.status)
+			}
+			if a := p.call(t, http.MethodPost, "/platform/session", map[string]any{"email": u.Email, "password": u.Password}); a.status != http.StatusCreated {
+				t.Errorf("%s's password gives %d %v", u.Role, a.status, a.body)
+			}
+		}
+	})
+	t.Run("kept from then on", func(t *testing.T) {
+		if diff := cmp.Diff(users, startPlaneIn(t, dir, 0, nil).Users); diff != "" {
+			t.Error(diff)
+		}
+	})
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v %v", info, err)
 	}
 }
 
