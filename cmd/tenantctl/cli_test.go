@@ -94,6 +94,7 @@ func TestWhatTheAPIRefusesExitsWithTwo(t *testing.T) {
 		{provision, []string{"--display-name", long}, "--display-name:"},
 		{provision, []string{"--admin-email", long + "@x.example"}, "--admin-email:"},
 		{provision, []string{"--slug", "No"}, "slug"},
+		{provision, []string{"--slug", "console", "--public-url", "https://console.example.com", "--tenant-url", "https://{slug}.example.com"}, "reserved"},
 		{[]string{"create-api-token", "--email", "a@b.example"}, []string{"--name", ""}, "--name:"},
 		{[]string{"bootstrap-admin", "--email", "a@b.example"}, []string{"--display-name", "a\nb"}, "--display-name:"},
 		{[]string{"update-user", "--email", "a@b.example"}, []string{"--display-name", ""}, "--display-name:"},
