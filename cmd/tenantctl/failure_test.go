@@ -255,6 +255,43 @@ func TestAHalfSeededPlaneStarts(t *testing.T) {
 	}
 }
 
+// Ctrl-C keeps its promise even where a server hangs in the middle of a job.
+func TestAPlaneEndsWithinTenSeconds(t *testing.T) {
+	t.Parallel()
+	var stuck int
+	var told time.Time
+	t.Run("plane", func(t *testing.T) {
+		p := startPlane(t, 1, nil)
+		conn, err := pgx.Connect(t.Context(), p.DBServers[0].AdminURL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(context.WithoutCancel(t.Context()))
+		p.settle(t, p.submitTo(t, "first", "pg-a"), 60*time.Second)
+		if _, err := conn.Exec(t.Context(), `BEGIN; LOCK TABLE pg_database IN SHARE MODE`); err != nil {
+			t.Fatal(err)
+		}
+		p.submitTo(t, "acme", "pg-a")
+		eventually(t, 30*time.Second, "a database is created", func() bool {
+			stuck = queryOne[int](t, p.DBServers[0].AdminURL,
+				`SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE query LIKE 'CREATE DATABASE%' AND wait_event_type = 'Lock'`)
+			return stuck != 0
+		})
+		if err := syscall.Kill(stuck, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		told = time.Now()
+	})
+	if took := time.Since(told); took > 10*time.Second {
+		t.Errorf("the plane ended after %s", took)
+	}
+	// It may be a zombie, for whoever adopted it to reap.
+	if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", stuck)); err == nil && !strings.Contains(string(stat), ") Z ") {
+		_ = syscall.Kill(stuck, syscall.SIGKILL)
+		t.Errorf("the stuck backend was left behind: %s", stat)
+	}
+}
+
 // Nothing that names a person or opens a door is found in Redis or in a log.
 func TestNoSecretsInRedisOrLogs(t *testing.T) {
 	t.Parallel()

@@ -109,15 +109,27 @@ func MigrateMaster(ctx context.Context, databaseURL, role string) (version uint,
 	return version, store.GrantTo(ctx, databaseURL, role)
 }
 
-// Close closes all connections.
+// closeLimit bounds Close: a connection to a server that hangs takes its time.
+const closeLimit = time.Second
+
+// Close closes all connections, but waits for none that cannot be closed soon.
 func (c *Control) Close() {
-	if c.Databases != nil {
-		c.Databases.Close()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		if c.Databases != nil {
+			c.Databases.Close()
+		}
+		if c.Vault != nil {
+			c.Vault.Close()
+		}
+		c.Store.Close()
+	}()
+	select {
+	case <-closed:
+	case <-time.After(closeLimit):
+		c.log.Warn("some connections could not be closed in time")
 	}
-	if c.Vault != nil {
-		c.Vault.Close()
-	}
-	c.Store.Close()
 }
 
 // ErrNoVault is what provisioning answers without a vault.

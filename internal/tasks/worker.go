@@ -26,6 +26,9 @@ const (
 	bulkCheckInterval = 50 * time.Millisecond
 	// abandonAfter is what a handler gets after its context has ended.
 	abandonAfter = 3 * time.Second
+	// putBack is what asynq gets after that to end the tasks that are done, and to put
+	// back those that are abandoned.
+	putBack = time.Second
 )
 
 // WorkerConfig is what a Worker works with.
@@ -161,7 +164,7 @@ func (w *Worker) server(concurrency int, queues map[string]int, check time.Durat
 		DelayedTaskCheckInterval: time.Second,
 		RetryDelayFunc:           retryDelay,
 		IsFailure:                isFailure,
-		ShutdownTimeout:          abandonAfter,
+		ShutdownTimeout:          putBack,
 		Logger:                   asynqLogger{w.cfg.Log},
 		LogLevel:                 asynq.WarnLevel,
 	})
