@@ -72,7 +72,7 @@ func Load(getenv func(string) string, required ...string) (Config, error) {
 		faults = append(faults, parseFaults(err)...)
 	}
 	for _, name := range required {
-		if environment[name] == "" && !(name == "PUBLIC_URL" && c.listensHere()) {
+		if environment[name] == "" && (name != "PUBLIC_URL" || !c.listensHere()) {
 			faults = append(faults, fmt.Errorf("%s is not set", name))
 		}
 	}
