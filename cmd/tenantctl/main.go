@@ -101,7 +101,9 @@ Configuration comes from the environment (DATABASE_URL, KEY_VAULT_URL, …), or
 from the flag of the same name. stdout is data, stderr is talk.
 
 Exit codes: 0 ok, 1 the job failed, 2 usage or validation, 3 conflict, 4 not
-authorised, 5 not found, 6 a dependency is unavailable, 130 interrupted.`,
+authorised, 5 not found, 6 a dependency is unavailable, 130 interrupted. With
+-o json a failure is on stdout too: the failed job, or {"error":{"code":…,"message":…}}
+with the code INTERRUPTED for what a signal ended.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
