@@ -29,10 +29,14 @@ connection, never one through a transaction pooler. With --admin-url-file the UR
 is put there first. --host and --port are what tenants' own URLs will name.`,
 		Args: exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkPort(srv.Port); err != nil {
-				return err
-			}
-			if err := checkCapacity(capacity); err != nil {
+			var f tenancy.Faults
+			f.NewServerName("--name", srv.Name)
+			f.Host("--host", srv.Host)
+			f.Port("--port", srv.Port)
+			srv.Region = f.Line("--region", srv.Region, tenancy.MaxRegion)
+			f.SecretName("--admin-secret-ref", srv.AdminSecretRef)
+			f.Capacity("--capacity", capacity)
+			if err := f.Err(); err != nil {
 				return err
 			}
 			if !unlimited {

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net/mail"
 
 	"github.com/spf13/cobra"
 
@@ -19,8 +18,11 @@ func (c *cli) bootstrapAdmin() *cobra.Command {
 		Short: "Create a platform user with a generated password, shown once",
 		Args:  exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if a, err := mail.ParseAddress(email); err != nil || a.Address != email {
-				return usageError{fmt.Errorf("--email must be a bare e-mail address")}
+			var f tenancy.Faults
+			f.Email("--email", email)
+			displayName = f.Text("--display-name", displayName, tenancy.MaxDisplayName)
+			if err := f.Err(); err != nil {
+				return err
 			}
 			if !tenancy.Role(role).Valid() {
 				return usageError{fmt.Errorf("--role must be %s, %s or %s", tenancy.RoleAdmin, tenancy.RoleSupport, tenancy.RoleReadOnly)}

@@ -3,9 +3,13 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"maps"
 	"os"
+	"slices"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 )
 
 // ctl runs tenantctl with an environment and nothing behind it.
@@ -54,6 +58,102 @@ func TestUsageErrorsExitWithTwoAndSayWhy(t *testing.T) {
 				t.Errorf("exit %d\nstdout: %s\nstderr: %s", code, stdout, stderr)
 			}
 		})
+	}
+}
+
+// What the API refuses is refused here too, before anything is asked or made.
+func TestWhatTheAPIRefusesExitsWithTwo(t *testing.T) {
+	t.Parallel()
+	env := map[string]string{
+		"DATABASE_URL": "postgres://nobody@127.0.0.1:1/x", "KEY_VAULT_URL": "https://127.0.0.1:1",
+	}
+	long := strings.Repeat("x", 250)
+	server := []string{"add-db-server", "--name", "pg-a", "--host", "h", "--admin-secret-ref", "r"}
+	provision := []string{"provision-tenant", "--slug", "acme", "--display-name", "Acme", "--admin-email", "a@acme.example"}
+	for _, test := range []struct {
+		args []string
+		more []string
+		want string
+	}{
+		{server, []string{"--name", "PG_A"}, "--name: This must be 1 to 63"},
+		{server, []string{"--name", "new"}, "--name: The name new"},
+		{server, []string{"--host", ""}, "--host:"},
+		{server, []string{"--admin-secret-ref", "a_b"}, "--admin-secret-ref:"},
+		{server, []string{"--capacity", "3000000000"}, "--capacity:"},
+		{server, []string{"--capacity", "-1"}, "--capacity:"},
+		{server, []string{"--region", long}, "--region:"},
+		{server, []string{"--name", "PG_A", "--host", "a b"}, "--host:"},
+		{[]string{"update-db-server", "--name", "pg-a"}, []string{"--host", "a b"}, "--host:"},
+		{[]string{"update-db-server", "--name", "pg-a"}, []string{"--port", "0"}, "--port:"},
+		{[]string{"update-db-server", "--name", "pg-a"}, []string{"--region", "a\nb"}, "--region:"},
+		{[]string{"update-db-server", "--name", "pg-a"}, []string{"--admin-secret-ref", "a_b"}, "--admin-secret-ref:"},
+		{[]string{"update-db-server", "--name", "pg-a"}, []string{"--capacity", "3000000000"}, "--capacity:"},
+		{provision, []string{"--display-name", " "}, "--display-name:"},
+		{provision, []string{"--display-name", "\xff"}, "--display-name:"},
+		{provision, []string{"--display-name", "a\nb"}, "--display-name:"},
+		{provision, []string{"--display-name", long}, "--display-name:"},
+		{provision, []string{"--admin-email", long + "@x.example"}, "--admin-email:"},
+		{provision, []string{"--slug", "No"}, "slug"},
+		{provision, []string{"--slug", "console", "--public-url", "https://console.example.com", "--tenant-url", "https://{slug}.example.com"}, "reserved"},
+		{[]string{"create-api-token", "--email", "a@b.example"}, []string{"--name", ""}, "--name:"},
+		{[]string{"bootstrap-admin", "--email", "a@b.example"}, []string{"--display-name", "a\nb"}, "--display-name:"},
+		{[]string{"update-user", "--email", "a@b.example"}, []string{"--display-name", ""}, "--display-name:"},
+		{[]string{"tenant-status", "--slug", "acme", "--set", "suspended"}, []string{"--reason", "a\nb"}, "--reason:"},
+		{[]string{"list-jobs"}, []string{"--error-code", "X"}, "--error-code"},
+		{[]string{"list-jobs"}, []string{"--limit", "-5"}, "--limit:"},
+		{[]string{"list-jobs"}, []string{"--limit", "900"}, "--limit:"},
+		{[]string{"list-jobs"}, []string{"--slug", "\xff"}, "--slug:"},
+		{[]string{"list-tenants"}, []string{"--limit", "0"}, "--limit:"},
+		{[]string{"list-tenants"}, []string{"--query", "\xff"}, "--query:"},
+		{[]string{"offboard-tenant", "--slug", "acme"}, []string{"--purge", "--confirm", "acme", "--retention-days", "5"}, "--retention-days"},
+		{[]string{"offboard-tenant", "--slug", "acme"}, []string{"--cancel", "--retention-days", "5"}, "--retention-days"},
+		{[]string{"offboard-tenant", "--slug", "acme"}, []string{"--confirm", "other"}, "--confirm"},
+	} {
+		args := append(slices.Clone(test.args), test.more...)
+		code, stdout, stderr := ctl(t, env, args...)
+		if code != exitUsage || !strings.Contains(stderr, test.want) || stdout != "" {
+			t.Errorf("%q: exit %d\nstdout: %s\nstderr: %s", args, code, stdout, stderr)
+		}
+	}
+}
+
+// What is wrong with the configuration exits with 2, wherever it shows.
+func TestAConfigurationThatCannotBeUsedExitsWithTwo(t *testing.T) {
+	t.Parallel()
+	p := startPlane(t, 0, nil)
+	for name, value := range map[string]string{
+		"DATABASE_URL":      "postgres://h/d?sslmode=bogus",
+		"KEY_VAULT_CA_FILE": "/etc/hostname",
+		"KEY_VAULT_DEV":     "nonsense",
+		"TENANT_MIGRATIONS": migrations(t, map[string]string{"1_a.up.sql": "SELECT 1;", "1_b.up.sql": "SELECT 1;"}),
+	} {
+		env := map[string]string{"DATABASE_URL": p.DatabaseURL, "KEY_VAULT_URL": p.KeyVaultURL, "KEY_VAULT_CA_FILE": p.KeyVaultCAFile}
+		env[name] = value
+		code, stdout, stderr := ctl(t, env, "list-jobs", "-o", "json")
+		if code != exitUsage || !strings.Contains(stderr, name) || !strings.Contains(stdout, "E_INVALID_REQUEST") {
+			t.Errorf("%s: exit %d\nstdout: %s\nstderr: %s", name, code, stdout, stderr)
+		}
+	}
+}
+
+// Also where the flags cannot be read to their end.
+func TestUsageErrorsAreJSONToo(t *testing.T) {
+	t.Parallel()
+	for _, args := range []string{
+		"list-jobs --nonsense -o json", "nonsense -o json", "nonsense -ojson", "list-jobs --limit x --output json",
+		"list-jobs -o=json --nonsense", "list-jobs extra --output=json", "provision-tenant -o json",
+	} {
+		code, stdout, stderr := ctl(t, nil, strings.Fields(args)...)
+		var shown struct {
+			Error struct{ Code, Message string }
+		}
+		if err := json.Unmarshal([]byte(stdout), &shown); err != nil || code != exitUsage ||
+			shown.Error.Code != "E_INVALID_REQUEST" || shown.Error.Message == "" || stderr == "" {
+			t.Errorf("%s: exit %d, %v: %s", args, code, err, stdout)
+		}
+	}
+	if _, stdout, _ := ctl(t, nil, "nonsense", "--", "-o", "json"); stdout != "" {
+		t.Errorf("nobody asked for %s", stdout)
 	}
 }
 
@@ -127,6 +227,12 @@ func TestOperatorCommands(t *testing.T) {
 	}
 
 	ok("provision-tenant", "--slug", "acme", "--display-name", "Acme", "--admin-email", "admin@acme.example")
+	// A list is the API's.
+	for command, path := range map[string]string{"list-jobs": "/platform/jobs", "list-tenants": "/platform/tenants"} {
+		if diff := cmp.Diff(slices.Sorted(maps.Keys(p.call(t, "GET", path, nil).body)), slices.Sorted(maps.Keys(ok(command)))); diff != "" {
+			t.Errorf("%s: %s", command, diff)
+		}
+	}
 	if v := ok("tenant-status", "--slug", "acme", "--set", "suspended", "--reason", "unpaid"); v["status"] != "suspended" {
 		t.Errorf("tenant-status: %v", v)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/tenantry/tenantry/internal/app"
+	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
 func (c *cli) createAPIToken() *cobra.Command {
@@ -20,6 +21,11 @@ func (c *cli) createAPIToken() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if expiresIn < 0 {
 				return usageError{fmt.Errorf("--expires-in must not be negative")}
+			}
+			var f tenancy.Faults
+			name = f.Text("--name", name, tenancy.MaxTokenName)
+			if err := f.Err(); err != nil {
+				return err
 			}
 			return c.withControl(cmd, func(ctx context.Context, control *app.Control) error {
 				owner, err := control.Store.UserByEmail(ctx, email)

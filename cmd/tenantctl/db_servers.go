@@ -26,17 +26,3 @@ func serverRow(l tenancy.ServerLoad) []string {
 func (c *cli) printServer(l tenancy.ServerLoad) error {
 	return c.print(app.ServerView(l), serverHeader, [][]string{serverRow(l)})
 }
-
-func checkCapacity(n int) error {
-	if n < 0 {
-		return usageError{fmt.Errorf("--capacity must not be negative")}
-	}
-	return nil
-}
-
-func checkPort(n int) error {
-	if n < 1 || n > 65535 {
-		return usageError{fmt.Errorf("--port must be between 1 and 65535")}
-	}
-	return nil
-}

@@ -22,9 +22,9 @@ import (
 
 const (
 	// devGrace and devStop keep the promise that a signal ends everything within
-	// ten seconds.
-	devGrace = 2 * time.Second
-	devStop  = 4 * time.Second
+	// ten seconds: a worker that hangs takes five more after its grace.
+	devGrace = time.Second
+	devStop  = 3 * time.Second
 	// devPool is WARM_POOL_SIZE unless somebody says otherwise.
 	devPool = "8"
 )

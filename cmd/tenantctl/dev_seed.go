@@ -112,7 +112,8 @@ func seedServer(ctx context.Context, control *app.Control, name string, pg *devp
 }
 
 // seedUsers makes the users once; their passwords and tokens are kept beside the
-// data, since master has only hashes.
+// data, since master has only hashes. The file is the last thing made: where a run was
+// killed before, users that nobody was told the passwords of get new ones.
 func seedUsers(ctx context.Context, control *app.Control, file string) ([]devUser, error) {
 	var users []devUser
 	data, err := os.ReadFile(file)
@@ -132,6 +133,11 @@ func seedUsers(ctx context.Context, control *app.Control, file string) ([]devUse
 		user, err := control.Store.CreateUser(ctx, tenancy.User{
 			Email: u.Email, DisplayName: "Platform " + name, Role: role,
 		}, hash, tenancy.EventBootstrapUserCreated, osActor())
+		if tenancy.CodeOf(err) == tenancy.CodeConflict {
+			if user, err = control.Store.UserByEmail(ctx, u.Email); err == nil {
+				err = control.Store.SetPassword(ctx, user.ID, hash, "", osActor())
+			}
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -143,7 +149,10 @@ func seedUsers(ctx context.Context, control *app.Control, file string) ([]devUse
 	if data, err = json.Marshal(users); err != nil {
 		return nil, err
 	}
-	return users, os.WriteFile(file, data, 0o600)
+	if err := writeWhole(file, data); err != nil {
+		return nil, fmt.Errorf("cannot keep the users: %w", err)
+	}
+	return users, nil
 }
 
 // announceDev writes the ready file and says where everything is.
@@ -188,22 +197,30 @@ Provision a tenant:
 	return nil
 }
 
-// writeReadyFile makes the file appear whole, readable to its owner alone.
 func writeReadyFile(path string, r readiness) error {
 	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return err
 	}
-	f, err := os.CreateTemp(filepath.Dir(path), ".ready-*") // mode 0600
-	if err != nil {
+	if err := writeWhole(path, append(data, '\n')); err != nil {
 		return fmt.Errorf("cannot write the ready file: %w", err)
 	}
-	_, err = f.Write(append(data, '\n'))
+	return nil
+}
+
+// writeWhole makes a file appear with all of data or not at all, readable to its owner
+// alone.
+func writeWhole(path string, data []byte) error {
+	f, err := os.CreateTemp(filepath.Dir(path), ".tenantry-*") // mode 0600
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
-		return errors.Join(fmt.Errorf("cannot write the ready file: %w", err), os.Remove(f.Name()))
+		return errors.Join(err, os.Remove(f.Name()))
 	}
 	return nil
 }

@@ -2,17 +2,22 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"fmt"
 	"net/http"
+	"net/url"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 	"github.com/redis/go-redis/v9"
 )
 
@@ -84,22 +89,102 @@ func TestFlushedRedisLosesNothing(t *testing.T) {
 	})
 }
 
+// build returns the binary of one of the programs.
+func build(t *testing.T, program string) string {
+	t.Helper()
+	binary := filepath.Join(t.TempDir(), program)
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", binary, "../"+program).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return binary
+}
+
+// joining is the environment of a process that joins the plane: the contract's four
+// variables, and more.
+func (p *plane) joining(more ...string) []string {
+	return append(append(os.Environ(),
+		"DATABASE_URL="+p.DatabaseURL, "REDIS_URL="+p.RedisURL, "KEY_VAULT_URL="+p.KeyVaultURL, "KEY_VAULT_CA_FILE="+p.KeyVaultCAFile),
+		more...)
+}
+
+// join runs a program beside the plane until the test ends. It returns its log.
+func (p *plane) join(t *testing.T, program string, more ...string) *buffer {
+	t.Helper()
+	log := &buffer{}
+	cmd := exec.CommandContext(context.WithoutCancel(t.Context()), build(t, program))
+	cmd.Env, cmd.Stderr = p.joining(more...), log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		_ = cmd.Process.Signal(syscall.SIGTERM)
+		if err := cmd.Wait(); err != nil || t.Failed() {
+			t.Errorf("%s: %v\n%s", program, err, log)
+		}
+	})
+	return log
+}
+
+// A second api and worker need where master, Redis and the vault are, and no more. What
+// the worker cannot do, mail, waits for one that can.
+func TestOthersJoinWithTheSameURLs(t *testing.T) {
+	t.Parallel()
+	p := startPlane(t, 0, nil)
+	api, worker := p.join(t, "api", "HTTP_ADDR=127.0.0.1:0"), p.join(t, "worker")
+	ready := regexp.MustCompile(`msg="api ready" addr=(\S+)`)
+	var addr []string
+	eventually(t, 30*time.Second, "the api is ready", func() bool {
+		addr = ready.FindStringSubmatch(api.String())
+		return addr != nil
+	})
+	joined := *p
+	joined.Console = "http://" + addr[1]
+	id := joined.submit(t, request("acme"))
+	a := joined.settle(t, id, 60*time.Second)
+	if a.text("status") != "complete" || a.text("requestedBy", "actor") != p.Users[0].Email {
+		t.Fatalf("%v", a.body)
+	}
+	if got := p.exists(t, "acme"); got != everything {
+		t.Error(got)
+	}
+	// The console answers under the address it has.
+	form := url.Values{"email": {p.Users[0].Email}, "password": {p.Users[0].Password}}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, joined.Console+"/platform/session", strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Accept", "text/html")
+	req.Header.Set("Origin", joined.Console)
+	resp, err := http.DefaultTransport.RoundTrip(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	if resp.StatusCode != http.StatusSeeOther || len(resp.Cookies()) == 0 {
+		t.Errorf("signing in gave %d", resp.StatusCode)
+	}
+	warned := regexp.MustCompile(`level=WARN .*unset="SMTP_URL MAIL_FROM TENANT_URL"`)
+	if n := len(warned.FindAllString(worker.String(), -1)); n != 1 {
+		t.Errorf("the worker says %d times that it sends no mail", n)
+	}
+	if mails, _ := p.servers.Mailbox.Mails(); len(mails) != 0 {
+		t.Errorf("%d mails", len(mails))
+	}
+	p.join(t, "worker", "SMTP_URL="+p.SMTPURL, "MAIL_FROM=a@platform.localhost", "TENANT_URL="+p.TenantURL)
+	eventually(t, 30*time.Second, "the mail comes", func() bool { mails, _ := p.servers.Mailbox.Mails(); return len(mails) == 1 })
+}
+
 // A worker is killed in the middle of a migration; the other one finishes.
 func TestKilledWorkerLosesNothing(t *testing.T) {
 	t.Parallel()
 	dir := migrations(t, map[string]string{"1_slow.up.sql": `CREATE TABLE t (); SELECT pg_sleep(3);`, "no-template": ""})
 	p := startPlane(t, 0, map[string]string{"TENANT_MIGRATIONS": dir})
-	worker := filepath.Join(t.TempDir(), "worker")
-	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", worker, "../worker").CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	worker := build(t, "worker")
 	workers := map[int]*exec.Cmd{}
 	for range 2 {
 		cmd := exec.CommandContext(t.Context(), worker)
-		cmd.Env = append(os.Environ(),
-			"DATABASE_URL="+p.DatabaseURL, "REDIS_URL="+p.RedisURL, "KEY_VAULT_URL="+p.KeyVaultURL,
-			"KEY_VAULT_CA_FILE="+p.KeyVaultCAFile, "TENANT_MIGRATIONS="+dir, "TENANT_URL=http://{slug}.localhost:1",
-			"SMTP_URL="+p.servers.Mailbox.SMTPURL(), "MAIL_FROM=a@platform.localhost")
+		cmd.Env = p.joining("TENANT_MIGRATIONS=" + dir)
 		cmd.Stderr = p.log
 		if err := cmd.Start(); err != nil {
 			t.Fatal(err)
@@ -132,6 +217,78 @@ func TestKilledWorkerLosesNothing(t *testing.T) {
 	}
 	if got := p.exists(t, "acme"); got != everything {
 		t.Error(got)
+	}
+}
+
+// A plane that was killed while it made its users starts again, and gets people in.
+func TestAHalfSeededPlaneStarts(t *testing.T) {
+	t.Parallel()
+	dir := planeDir(t)
+	file := filepath.Join(dir, "users.json")
+	t.Run("before", func(t *testing.T) {
+		p := startPlaneIn(t, dir, 0, nil)
+		p.exec(t, p.DatabaseURL, `DELETE FROM identity.api_token; DELETE FROM identity.platform_user WHERE role = 'PLATFORM_READONLY'`)
+	})
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	var users []devUser
+	t.Run("after", func(t *testing.T) {
+		p := startPlaneIn(t, dir, 0, nil)
+		users = p.Users
+		for _, u := range users {
+			if a := p.call(t, http.MethodGet, "/platform/jobs", nil, "Authorization", "Bearer "+u.APIToken); a.status != http.StatusOK {
+				t.Errorf("%s's token gives %d", u.Role, a.status)
+			}
+			if a := p.call(t, http.MethodPost, "/platform/session", map[string]any{"email": u.Email, "password": u.Password}); a.status != http.StatusCreated {
+				t.Errorf("%s's password gives %d %v", u.Role, a.status, a.body)
+			}
+		}
+	})
+	t.Run("kept from then on", func(t *testing.T) {
+		if diff := cmp.Diff(users, startPlaneIn(t, dir, 0, nil).Users); diff != "" {
+			t.Error(diff)
+		}
+	})
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v %v", info, err)
+	}
+}
+
+// Ctrl-C keeps its promise even where a server hangs in the middle of a job.
+func TestAPlaneEndsWithinTenSeconds(t *testing.T) {
+	t.Parallel()
+	var stuck int
+	var told time.Time
+	t.Run("plane", func(t *testing.T) {
+		p := startPlane(t, 1, nil)
+		conn, err := pgx.Connect(t.Context(), p.DBServers[0].AdminURL)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close(context.WithoutCancel(t.Context()))
+		p.settle(t, p.submitTo(t, "first", "pg-a"), 60*time.Second)
+		if _, err := conn.Exec(t.Context(), `BEGIN; LOCK TABLE pg_database IN SHARE MODE`); err != nil {
+			t.Fatal(err)
+		}
+		p.submitTo(t, "acme", "pg-a")
+		eventually(t, 30*time.Second, "a database is created", func() bool {
+			stuck = queryOne[int](t, p.DBServers[0].AdminURL,
+				`SELECT coalesce(max(pid), 0) FROM pg_stat_activity WHERE query LIKE 'CREATE DATABASE%' AND wait_event_type = 'Lock'`)
+			return stuck != 0
+		})
+		if err := syscall.Kill(stuck, syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		told = time.Now()
+	})
+	if took := time.Since(told); took > 10*time.Second {
+		t.Errorf("the plane ended after %s", took)
+	}
+	// It may be a zombie, for whoever adopted it to reap.
+	if stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", stuck)); err == nil && !strings.Contains(string(stat), ") Z ") {
+		_ = syscall.Kill(stuck, syscall.SIGKILL)
+		t.Errorf("the stuck backend was left behind: %s", stat)
 	}
 }
 
@@ -228,6 +385,52 @@ func dumpRedis(t *testing.T, client *redis.Client) map[string]string {
 		t.Error("Redis is empty, so the scan proves nothing")
 	}
 	return all
+}
+
+// A job that this process could not even begin is left behind, and said to be.
+func TestAJobThatIsNotBegunIsLeftBehind(t *testing.T) {
+	t.Parallel()
+	p := startPlane(t, 0, nil)
+	id := p.submit(t, request("acme"))
+	conn, err := pgx.Connect(t.Context(), p.DatabaseURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(context.WithoutCancel(t.Context()))
+	exec := func(sql string) {
+		t.Helper()
+		if _, err := conn.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	hint := "run: tenantctl run-job " + id
+
+	exec(`BEGIN; SELECT FROM identity.job FOR UPDATE`)
+	ctx, interrupt := context.WithCancel(t.Context())
+	defer interrupt()
+	ended := make(chan struct{})
+	var code int
+	var stdout, stderr string
+	go func() { defer close(ended); code, stdout, stderr = p.ctlContext(ctx, "run-job", id, "-o", "json") }()
+	eventually(t, 30*time.Second, "run-job waits for the job", func() bool {
+		return queryOne[int](t, p.DatabaseURL, `SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%lease_epoch%'`) > 0
+	})
+	interrupt()
+	<-ended
+	if code != exitInterrupted || !strings.Contains(stderr, hint) || !strings.Contains(stdout, `"INTERRUPTED"`) {
+		t.Errorf("exit %d\n%s\n%s", code, stdout, stderr)
+	}
+	exec(`ROLLBACK`)
+
+	exec(`CREATE FUNCTION refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN RAISE 'no'; END $$;
+		CREATE TRIGGER refuse BEFORE UPDATE ON identity.job FOR EACH ROW EXECUTE FUNCTION refuse()`)
+	if code, stdout, stderr := p.ctl(t, "run-job", id); code != exitJobFailed || !strings.Contains(stderr, hint) || stdout != "" {
+		t.Errorf("exit %d\n%s\n%s", code, stdout, stderr)
+	}
+	exec(`DROP TRIGGER refuse ON identity.job`)
+	if code, _, stderr := p.ctl(t, "run-job", id); code != exitOK {
+		t.Errorf("exit %d: %s", code, stderr)
+	}
 }
 
 func TestNoVaultMeansNoProvisioning(t *testing.T) {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -18,6 +19,12 @@ func (c *cli) listJobs() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if f.Status != "" && !f.Status.Valid() {
 				return usageError{fmt.Errorf("--status %s is no status of a job", f.Status)}
+			}
+			if f.Code != "" && !slices.Contains(tenancy.Codes(), f.Code) {
+				return usageError{fmt.Errorf("--error-code %s is no code of an error", f.Code)}
+			}
+			if err := checkList(map[string]*string{"--slug": &f.Slug}, &f.Page); err != nil {
+				return err
 			}
 			control, cfg, err := c.control(cmd)
 			if err != nil {
@@ -53,13 +60,24 @@ func (c *cli) listJobs() *cobra.Command {
 }
 
 func pageFlags(cmd *cobra.Command, p *tenancy.Page) {
-	cmd.Flags().IntVar(&p.Limit, "limit", 50, "how many to list, at most 200")
+	cmd.Flags().IntVar(&p.Limit, "limit", 50, fmt.Sprintf("how many to list, at most %d", tenancy.MaxPage))
 	cmd.Flags().StringVar(&p.Cursor, "cursor", "", "go on after the page that gave this cursor")
+}
+
+// checkList checks what a list is searched by, and its page, as the API does.
+func checkList(searched map[string]*string, p *tenancy.Page) error {
+	var f tenancy.Faults
+	for flag, value := range searched {
+		*value = f.Line(flag, *value, tenancy.MaxParameter)
+	}
+	p.Cursor = f.Line("--cursor", p.Cursor, tenancy.MaxParameter)
+	f.PageLimit("--limit", p.Limit)
+	return f.Err()
 }
 
 // printList prints a page of a list, and on stderr how to get the next one.
 func (c *cli) printList(views []any, next string, header []string, rows [][]string) error {
-	page := map[string]any{"items": views}
+	page := map[string]any{"items": views, "nextCursor": nil}
 	if next != "" {
 		page["nextCursor"] = next
 		if c.format != "json" {

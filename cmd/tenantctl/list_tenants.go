@@ -20,6 +20,9 @@ func (c *cli) listTenants() *cobra.Command {
 			if f.Status != "" && !f.Status.Valid() {
 				return usageError{fmt.Errorf("--status %s is no status of a tenant", f.Status)}
 			}
+			if err := checkList(map[string]*string{"--query": &f.Query, "--db-server": &f.ServerName}, &f.Page); err != nil {
+				return err
+			}
 			return c.withControl(cmd, func(ctx context.Context, control *app.Control) error {
 				tenants, next, err := control.Store.ListTenants(ctx, f)
 				if err != nil {

@@ -41,6 +41,9 @@ const (
 	exitInterrupted = 130
 )
 
+// codeInterrupted is the code of what a signal ended. No job ends with it.
+const codeInterrupted tenancy.Code = "INTERRUPTED"
+
 // run is the program, apart from the process around it.
 func run(ctx context.Context, args []string, getenv func(string) string, stdout, stderr io.Writer) int {
 	c := &cli{getenv: getenv, stdout: stdout, stderr: stderr}
@@ -52,8 +55,30 @@ func run(ctx context.Context, args []string, getenv func(string) string, stdout,
 	if err == nil {
 		return exitOK
 	}
-	c.reportError(err)
-	return c.exitCode(ctx, err)
+	if !c.running && asksForJSON(args) { // the flags were read up to the first mistake
+		c.format = "json"
+	}
+	code := c.exitCode(ctx, err)
+	c.reportError(err, code == exitInterrupted)
+	return code
+}
+
+// asksForJSON looks for -o json, in each of its spellings, in args that may be wrong
+// otherwise.
+func asksForJSON(args []string) bool {
+	for i, arg := range args {
+		switch arg {
+		case "--":
+			return false
+		case "-ojson", "-o=json", "--output=json":
+			return true
+		case "-o", "--output":
+			if i+1 < len(args) && args[i+1] == "json" {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // cli is what every command shares.
@@ -76,7 +101,9 @@ Configuration comes from the environment (DATABASE_URL, KEY_VAULT_URL, …), or
 from the flag of the same name. stdout is data, stderr is talk.
 
 Exit codes: 0 ok, 1 the job failed, 2 usage or validation, 3 conflict, 4 not
-authorised, 5 not found, 6 a dependency is unavailable, 130 interrupted.`,
+authorised, 5 not found, 6 a dependency is unavailable, 130 interrupted. With
+-o json a failure is on stdout too: the failed job, or {"error":{"code":…,"message":…}}
+with the code INTERRUPTED for what a signal ended.`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
@@ -166,7 +193,7 @@ func (c *cli) exitCode(ctx context.Context, err error) int {
 }
 
 // reportError says on stderr what went wrong and, with -o json, on stdout too.
-func (c *cli) reportError(err error) {
+func (c *cli) reportError(err error, interrupted bool) {
 	if _, ok := errors.AsType[jobFailed](err); ok || errors.Is(err, errSomethingOff) {
 		return // the command has shown it
 	}
@@ -187,6 +214,9 @@ func (c *cli) reportError(err error) {
 		if e.JobID != "" {
 			problem["jobId"] = e.JobID
 		}
+	}
+	if interrupted { // whatever the end of it looked like
+		problem["code"] = codeInterrupted
 	}
 	_ = c.printJSON(map[string]any{"error": problem}) // stdout may be closed
 }

@@ -29,7 +29,7 @@ have seen it, --adopt purges it too.`,
   tenantctl offboard-tenant --slug acme --purge --confirm acme`,
 		Args: exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			if err := checkOffboarding(slug, confirm, o); err != nil {
+			if err := checkOffboarding(slug, confirm, o, cmd.Flags().Changed("retention-days")); err != nil {
 				return err
 			}
 			cfg, err := c.vaultConfig(cmd)
@@ -74,14 +74,20 @@ have seen it, --adopt purges it too.`,
 	return cmd
 }
 
-func checkOffboarding(slug, confirm string, o tenancy.Offboarding) error {
+// checkOffboarding refuses what the API refuses. retention says whether its days were
+// given.
+func checkOffboarding(slug, confirm string, o tenancy.Offboarding, retention bool) error {
 	switch {
+	case !o.Purge && confirm != "" && confirm != slug:
+		return usageError{fmt.Errorf("--confirm is another slug than --slug")}
+	case (o.Purge || o.Cancel) && retention:
+		return usageError{fmt.Errorf("--retention-days is for the begin of a retention only")}
 	case o.Purge && confirm != slug:
 		return usageError{fmt.Errorf("to purge the tenant for good, say --confirm %s", slug)}
 	case !o.Purge && (o.NoBackup || o.Adopt):
 		return usageError{fmt.Errorf("--no-backup and --adopt are for --purge only")}
-	case o.RetentionDays < 1 || o.RetentionDays > 3650:
-		return usageError{fmt.Errorf("--retention-days must be between 1 and 3650")}
+	case o.RetentionDays < 1 || o.RetentionDays > tenancy.MaxRetentionDays:
+		return usageError{fmt.Errorf("--retention-days must be between 1 and %d", tenancy.MaxRetentionDays)}
 	}
 	return nil
 }

@@ -290,6 +290,34 @@ func TestFailedPurgeSparesAReadmittedTenant(t *testing.T) {
 	}
 }
 
+// A worker that has no place for the dump leaves the purge to somebody who has.
+func TestAPurgeWaitsForSomebodyWithBackupDir(t *testing.T) {
+	t.Parallel()
+	p := startPlane(t, 0, nil)
+	p.provision(t, "acme")
+	id := p.call(t, http.MethodDelete, "/platform/tenants/acme", map[string]any{"purge": true, "confirm": "acme"}).text("jobId")
+	t.Run("worker without", func(t *testing.T) {
+		p.join(t, "worker")
+		eventually(t, 30*time.Second, "two tries", func() bool {
+			j := p.call(t, http.MethodGet, "/platform/jobs/"+id, nil)
+			if s := j.text("status"); s != "queued" && s != "running" {
+				t.Fatalf("%v", j.body)
+			}
+			failures, _ := j.body["failures"].(float64)
+			return failures >= 2
+		})
+	})
+	if said := queryOne[string](t, p.DatabaseURL, `SELECT error_code || error_message FROM identity.job_phase WHERE job_id = $1 AND name = 'ownership_proven'`, id); !strings.HasPrefix(said, "E_DEPENDENCY_UNAVAILABLEBACKUP_DIR is not set") {
+		t.Errorf("the tries ended with %q", said)
+	}
+	if code, _, stderr := p.ctl(t, "run-job", id, "--backup-dir", t.TempDir()); code != exitOK {
+		t.Fatalf("exit %d: %s", code, stderr)
+	}
+	if got := p.exists(t, "acme"); got != nothing {
+		t.Error(got)
+	}
+}
+
 // A server that is down is not taken for one that has nothing.
 func TestPurgeWaitsForAServerThatMayHaveTheTenant(t *testing.T) {
 	t.Parallel()

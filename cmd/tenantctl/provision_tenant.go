@@ -1,10 +1,6 @@
 package main
 
 import (
-	"fmt"
-	"net/mail"
-	"strings"
-
 	"github.com/spf13/cobra"
 
 	"github.com/tenantry/tenantry/internal/tenancy"
@@ -26,24 +22,26 @@ If the run is interrupted, the job goes on with the next worker, or with
     --admin-email admin@acme.example`,
 		Args: exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			control, cfg, err := c.vaultControl(cmd)
+			cfg, err := c.vaultConfig(cmd)
+			if err != nil {
+				return err
+			}
+			n := tenancy.NewJob{AdminEmail: adminEmail, ServerName: dbServer, DryRun: dryRun, RequestedBy: osActor(), InProcess: true}
+			if n.Slug, err = tenancy.ParseSlug(slug, tenancy.NewReservedSlugs(cfg.ReservedSlugs...)); err != nil {
+				return err
+			}
+			var f tenancy.Faults
+			n.DisplayName = f.Text("--display-name", displayName, tenancy.MaxDisplayName)
+			f.Email("--admin-email", adminEmail)
+			f.ServerWanted("--db-server", dbServer)
+			if err := f.Err(); err != nil {
+				return err
+			}
+			control, cfg, err := c.open(cmd, cfg)
 			if err != nil {
 				return err
 			}
 			defer control.Close()
-			n := tenancy.NewJob{
-				DisplayName: strings.TrimSpace(displayName), AdminEmail: adminEmail, ServerName: dbServer, DryRun: dryRun,
-				RequestedBy: osActor(), InProcess: true,
-			}
-			if n.Slug, err = tenancy.ParseSlug(slug, tenancy.NewReservedSlugs(cfg.ReservedSlugs...)); err != nil {
-				return err
-			}
-			if a, err := mail.ParseAddress(adminEmail); err != nil || a.Address != adminEmail {
-				return usageError{fmt.Errorf("--admin-email must be a bare e-mail address")}
-			}
-			if n.DisplayName == "" {
-				return usageError{fmt.Errorf("--display-name must not be empty")}
-			}
 			job, err := control.Store.SubmitJob(cmd.Context(), n)
 			if err != nil {
 				return err

@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -10,7 +9,6 @@ import (
 
 	"github.com/tenantry/tenantry/internal/app"
 	"github.com/tenantry/tenantry/internal/config"
-	"github.com/tenantry/tenantry/internal/pipeline"
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
@@ -41,6 +39,9 @@ worker or Redis. A job that a worker holds is left alone.`,
 // followInterval is how often a job that another worker took is looked at.
 const followInterval = 500 * time.Millisecond
 
+// lastLook bounds the look at what became of a job; master may be why it ended.
+const lastLook = 5 * time.Second
+
 // runHere runs a job in this process, shows its progress on stderr and, once it
 // is settled, the job on stdout. Should another worker take the job, it follows
 // that one.
@@ -58,15 +59,16 @@ func (c *cli) runHere(ctx context.Context, control *app.Control, cfg config.Conf
 		if err := follow(ctx, control, job.ID); err != nil {
 			return c.leftBehind(job, err)
 		}
-	default:
-		if errors.Is(err, pipeline.ErrDraining) || tenancy.IsTransient(err) {
-			return c.leftBehind(job, err)
-		}
 	}
 	// Whatever Run said, the row is the truth.
-	settled, err := control.Store.Job(context.WithoutCancel(ctx), job.ID)
-	if err != nil {
-		return err
+	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), lastLook)
+	defer cancel()
+	settled, lookErr := control.Store.Job(asking, job.ID)
+	switch {
+	case err != nil && (lookErr != nil || !settled.Status.Settled()):
+		return c.leftBehind(job, err)
+	case lookErr != nil:
+		return lookErr
 	}
 	if err := c.printJob(settled, cfg); err != nil {
 		return err

@@ -25,7 +25,7 @@ func (c *cli) configFlags(cmd *cobra.Command, variables ...string) {
 // vaultVariables are those of a command that runs jobs in this process.
 var vaultVariables = []string{
 	"DATABASE_URL", "KEY_VAULT_URL", "KEY_VAULT_CA_FILE", "KEY_VAULT_DEV", "TENANT_MIGRATIONS", "RESERVED_SLUGS", "BACKUP_DIR",
-	"PUBLIC_URL", "WARM_POOL_SIZE",
+	"PUBLIC_URL", "TENANT_URL", "WARM_POOL_SIZE",
 }
 
 // config reads the environment and the flags over it.

@@ -50,14 +50,30 @@ func (b *buffer) String() string { b.mu.Lock(); defer b.mu.Unlock(); return b.b.
 // databases unless env says so: they would be made at the tests' expense.
 func startPlane(t *testing.T, workers int, env map[string]string) *plane {
 	t.Helper()
+	return startPlaneIn(t, planeDir(t), workers, env)
+}
+
+// planeDir is a directory for a plane's data.
+func planeDir(t *testing.T) string {
+	t.Helper()
 	// t.TempDir is closed to the user Postgres runs as.
 	dir, err := os.MkdirTemp("", "tenantry-e2e-") //nolint:usetesting // see above
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			t.Error(err)
+		}
+	})
 	if err := os.Chmod(dir, 0o711); err != nil {
 		t.Fatal(err)
 	}
+	return dir
+}
+
+func startPlaneIn(t *testing.T, dir string, workers int, env map[string]string) *plane {
+	t.Helper()
 	env = maps.Clone(env)
 	if env == nil {
 		env = map[string]string{}
@@ -97,9 +113,6 @@ func startPlane(t *testing.T, workers int, env map[string]string) *plane {
 			lines := strings.Split(p.log.String(), "\n")
 			lines = slices.DeleteFunc(lines, func(l string) bool { return strings.Contains(l, "msg=request") })
 			t.Logf("log of the plane:\n%s", strings.Join(lines, "\n"))
-		}
-		if err := os.RemoveAll(dir); err != nil {
-			t.Error(err)
 		}
 	})
 	select {

@@ -21,6 +21,11 @@ func (c *cli) tenantStatus() *cobra.Command {
 			if set != "" && !to.Settable() {
 				return usageError{fmt.Errorf("--set must be %s, %s or %s", tenancy.TenantActive, tenancy.TenantReadOnly, tenancy.TenantSuspended)}
 			}
+			var f tenancy.Faults
+			reason = f.Line("--reason", reason, tenancy.MaxReason)
+			if err := f.Err(); err != nil {
+				return err
+			}
 			return c.withControl(cmd, func(ctx context.Context, control *app.Control) (err error) {
 				var t tenancy.Tenant
 				if set == "" {

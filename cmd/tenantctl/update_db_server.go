@@ -20,12 +20,13 @@ func (c *cli) updateServer() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			change := tenancy.ServerChange{Unlimited: unlimited}
 			given := unlimited
+			var f tenancy.Faults
 			for flag, set := range map[string]func(){
-				"host":             func() { change.Host = &host },
-				"port":             func() { change.Port = &port },
-				"region":           func() { change.Region = &region },
-				"admin-secret-ref": func() { change.AdminSecretRef = &secretRef },
-				"capacity":         func() { change.CapacityHint = &capacity },
+				"host":             func() { f.Host("--host", host); change.Host = &host },
+				"port":             func() { f.Port("--port", port); change.Port = &port },
+				"region":           func() { region = f.Line("--region", region, tenancy.MaxRegion); change.Region = &region },
+				"admin-secret-ref": func() { f.SecretName("--admin-secret-ref", secretRef); change.AdminSecretRef = &secretRef },
+				"capacity":         func() { f.Capacity("--capacity", capacity); change.CapacityHint = &capacity },
 				"active":           func() { change.IsActive = &active },
 			} {
 				if cmd.Flags().Changed(flag) {
@@ -36,13 +37,8 @@ func (c *cli) updateServer() *cobra.Command {
 			if !given {
 				return errNoChange
 			}
-			if err := checkCapacity(capacity); err != nil {
+			if err := f.Err(); err != nil {
 				return err
-			}
-			if change.Port != nil {
-				if err := checkPort(port); err != nil {
-					return err
-				}
 			}
 			return c.withControl(cmd, func(ctx context.Context, control *app.Control) error {
 				updated, err := control.Store.UpdateServer(ctx, name, change, osActor())

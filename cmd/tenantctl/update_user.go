@@ -24,6 +24,11 @@ no more.`,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			change := tenancy.UserChange{ForgetSecondFactor: forget}
 			if cmd.Flags().Changed("display-name") {
+				var f tenancy.Faults
+				displayName = f.Text("--display-name", displayName, tenancy.MaxDisplayName)
+				if err := f.Err(); err != nil {
+					return err
+				}
 				change.DisplayName = &displayName
 			}
 			if cmd.Flags().Changed("role") {

@@ -2,14 +2,12 @@ package app
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
 	"strings"
 	"time"
 
-	"github.com/hibiken/asynq"
 	"github.com/hibiken/asynqmon"
 	"golang.org/x/sync/errgroup"
 
@@ -24,7 +22,7 @@ import (
 
 // APINeeds are the variables an api cannot do without. Without KEY_VAULT_URL it
 // answers, but provisions nothing; without it or TENANT_URL it serves no tenant's
-// pages.
+// pages. PUBLIC_URL may be left out where HTTP_ADDR is a loopback address.
 var APINeeds = []string{"DATABASE_URL", "REDIS_URL", "PUBLIC_URL"}
 
 // Listen opens HTTP_ADDR.
@@ -40,6 +38,9 @@ func Listen(cfg config.Config) (net.Listener, error) {
 // away: what is accepted waits in the outbox.
 func RunAPI(ctx context.Context, cfg config.Config, log *slog.Logger, listener net.Listener) error {
 	defer listener.Close()
+	if cfg.PublicURL == "" { // HTTP_ADDR is a loopback address, as config.Load made sure
+		cfg.PublicURL = "http://" + listener.Addr().String()
+	}
 	redis, err := openRedis(cfg, log)
 	if err != nil {
 		return err
@@ -104,9 +105,9 @@ const (
 // openMonitoring returns Asynqmon, for those who may change the queues and for
 // those who may only look.
 func openMonitoring(redisURL string) (handlers [2]*asynqmon.HTTPHandler, closeAll func(), err error) {
-	opt, err := asynq.ParseRedisURI(redisURL)
+	opt, err := config.ParseRedisURL(redisURL)
 	if err != nil {
-		return handlers, nil, errors.New("cannot use REDIS_URL: it is no redis, rediss, redis-socket or redis-sentinel URL")
+		return handlers, nil, err
 	}
 	for i := range handlers {
 		handlers[i] = asynqmon.New(asynqmon.Options{RootPath: http.MonitoringPath, RedisConnOpt: opt, ReadOnly: i == readOnly})

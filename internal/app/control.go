@@ -80,7 +80,7 @@ func (c *Control) openVault(cfg config.Config) (err error) {
 		URL: cfg.KeyVaultURL, CAFile: cfg.KeyVaultCAFile, Development: cfg.KeyVaultDev,
 	})
 	if err != nil {
-		return fmt.Errorf("cannot use the vault: %w", err)
+		return unusable("the vault", err)
 	}
 	servers := tenantdb.Config{
 		Secrets: c.Vault, Log: c.log,
@@ -90,9 +90,14 @@ func (c *Control) openVault(cfg config.Config) (err error) {
 		servers.AppMigrations = os.DirFS(cfg.TenantMigrations)
 	}
 	if c.Databases, err = tenantdb.New(servers); err != nil {
-		return fmt.Errorf("cannot use TENANT_MIGRATIONS: %w", err)
+		return unusable("TENANT_MIGRATIONS", err)
 	}
 	return nil
+}
+
+// unusable is a fault of the configuration that shows only in use.
+func unusable(what string, err error) error {
+	return tenancy.Wrap(tenancy.CodeInvalidRequest, err, fmt.Sprintf("cannot use %s: %v", what, err))
 }
 
 // MigrateMaster brings master to this build's schema and, unless role is empty,
@@ -104,15 +109,27 @@ func MigrateMaster(ctx context.Context, databaseURL, role string) (version uint,
 	return version, store.GrantTo(ctx, databaseURL, role)
 }
 
-// Close closes all connections.
+// closeLimit bounds Close: a connection to a server that hangs takes its time.
+const closeLimit = time.Second
+
+// Close closes all connections, but waits for none that cannot be closed soon.
 func (c *Control) Close() {
-	if c.Databases != nil {
-		c.Databases.Close()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		if c.Databases != nil {
+			c.Databases.Close()
+		}
+		if c.Vault != nil {
+			c.Vault.Close()
+		}
+		c.Store.Close()
+	}()
+	select {
+	case <-closed:
+	case <-time.After(closeLimit):
+		c.log.Warn("some connections could not be closed in time")
 	}
-	if c.Vault != nil {
-		c.Vault.Close()
-	}
-	c.Store.Close()
 }
 
 // ErrNoVault is what provisioning answers without a vault.

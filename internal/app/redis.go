@@ -14,7 +14,11 @@ import (
 // openRedis connects to Redis, and has its client log as everything else does.
 func openRedis(cfg config.Config, log *slog.Logger) (redis.UniversalClient, error) {
 	redis.SetLogger(redisLogger{log})
-	return tasks.OpenRedis(cfg.RedisURL)
+	opt, err := config.ParseRedisURL(cfg.RedisURL)
+	if err != nil {
+		return nil, err
+	}
+	return tasks.OpenRedis(opt)
 }
 
 // redisLogger passes the client's own messages on. They tell of connections lost

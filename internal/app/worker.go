@@ -3,6 +3,7 @@ package app
 import (
 	"context"
 	"log/slog"
+	"strings"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -14,8 +15,9 @@ import (
 	"github.com/tenantry/tenantry/internal/tasks"
 )
 
-// WorkerNeeds are the variables a worker cannot do without.
-var WorkerNeeds = []string{"DATABASE_URL", "REDIS_URL", "KEY_VAULT_URL", "TENANT_URL", "SMTP_URL", "MAIL_FROM"}
+// WorkerNeeds are the variables a worker cannot do without. Without SMTP_URL or
+// TENANT_URL it does everything but mail, which it leaves to workers that have them.
+var WorkerNeeds = []string{"DATABASE_URL", "REDIS_URL", "KEY_VAULT_URL"}
 
 // DefaultGrace is how long a stopping worker lets a phase go on before it is
 // interrupted. With it a worker is gone within the 30 s that orchestrators wait.
@@ -56,7 +58,7 @@ func RunWorker(ctx context.Context, cfg config.Config, log *slog.Logger, grace t
 		return err
 	}
 	defer redis.Close()
-	mailer, err := mail.Open(cfg.SMTPURL, cfg.MailFrom)
+	mailer, err := openMailer(cfg, log)
 	if err != nil {
 		return err
 	}
@@ -92,4 +94,22 @@ func RunWorker(ctx context.Context, cfg config.Config, log *slog.Logger, grace t
 	g.Go(func() error { examine(ctx, control, m); return nil })
 	g.Go(func() error { return m.serve(ctx, cfg.MetricsAddr, control.Store.Ping) })
 	return g.Wait()
+}
+
+// openMailer returns nil where mail cannot be sent, and says so once: an interface,
+// since tasks compares it with nil.
+func openMailer(cfg config.Config, log *slog.Logger) (tasks.Mailer, error) {
+	var unset []string
+	for _, v := range []struct{ name, value string }{
+		{"SMTP_URL", cfg.SMTPURL}, {"MAIL_FROM", cfg.MailFrom}, {"TENANT_URL", cfg.TenantURL},
+	} {
+		if v.value == "" {
+			unset = append(unset, v.name)
+		}
+	}
+	if len(unset) > 0 {
+		log.Warn("this worker sends no mail; invitations and password resets wait for one that does", "unset", strings.Join(unset, " "))
+		return nil, nil
+	}
+	return mail.Open(cfg.SMTPURL, cfg.MailFrom)
 }

@@ -3,11 +3,14 @@
 package config
 
 import (
+	"crypto/x509"
 	"errors"
 	"flag"
 	"fmt"
 	"log/slog"
 	"net"
+	"net/mail"
+	"net/netip"
 	"net/url"
 	"os"
 	"reflect"
@@ -15,6 +18,7 @@ import (
 	"strings"
 
 	"github.com/caarlos0/env/v11"
+	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
@@ -49,7 +53,8 @@ type Config struct {
 }
 
 // Load reads the variables through getenv and checks them. The required ones
-// must be set. The error joins every fault.
+// must be set, but for PUBLIC_URL where HTTP_ADDR is a loopback address: it is that
+// address then. The error joins every fault.
 func Load(getenv func(string) string, required ...string) (Config, error) {
 	var c Config
 	fields, err := env.GetFieldParams(&c)
@@ -67,7 +72,7 @@ func Load(getenv func(string) string, required ...string) (Config, error) {
 		faults = append(faults, parseFaults(err)...)
 	}
 	for _, name := range required {
-		if environment[name] == "" {
+		if environment[name] == "" && (name != "PUBLIC_URL" || !c.listensHere()) {
 			faults = append(faults, fmt.Errorf("%s is not set", name))
 		}
 	}
@@ -137,9 +142,10 @@ func variableOf(field string) string {
 func (c *Config) check() []error {
 	var faults []error
 	fault := func(name, why string) { faults = append(faults, fmt.Errorf("%s %s", name, why)) }
-	checkURL := func(name, value string, schemes ...string) {
+	// checkURL reports whether there is a URL without a fault.
+	checkURL := func(name, value string, schemes ...string) bool {
 		if value == "" {
-			return
+			return false
 		}
 		u, err := url.Parse(value)
 		switch {
@@ -149,11 +155,37 @@ func (c *Config) check() []error {
 			fault(name, "must begin with "+strings.Join(schemes, ":// or ")+"://")
 		case u.Host == "" && u.Scheme != "redis-socket":
 			fault(name, "names no host")
+		default:
+			return true
+		}
+		return false
+	}
+	if checkURL("DATABASE_URL", c.DatabaseURL, "postgres", "postgresql") {
+		if _, err := pgxpool.ParseConfig(c.DatabaseURL); err != nil {
+			fault("DATABASE_URL", "has a part or a parameter that Postgres' client does not take")
 		}
 	}
-	checkURL("DATABASE_URL", c.DatabaseURL, "postgres", "postgresql")
-	checkURL("REDIS_URL", c.RedisURL, "redis", "rediss", "redis-socket", "redis-sentinel")
+	if checkURL("REDIS_URL", c.RedisURL, "redis", "rediss", "redis-socket", "redis-sentinel") {
+		if _, err := ParseRedisURL(c.RedisURL); err != nil {
+			fault("REDIS_URL", "has a part or a parameter that Redis' client does not take")
+		}
+	}
 	checkURL("KEY_VAULT_URL", c.KeyVaultURL, "https")
+	if u, err := url.Parse(c.KeyVaultURL); err == nil && c.KeyVaultDev && inAzure(u.Hostname()) {
+		fault("KEY_VAULT_DEV", "must not be set for a vault in Azure")
+	}
+	for name, addr := range map[string]string{"HTTP_ADDR": c.HTTPAddr, "METRICS_ADDR": c.MetricsAddr} {
+		if addr != "" && !isAddress(addr) {
+			fault(name, "is no address to listen on, such as :8080")
+		}
+	}
+	for _, p := range c.TrustedProxies {
+		_, notOne := netip.ParseAddr(p)
+		if _, err := netip.ParsePrefix(p); err != nil && notOne != nil {
+			fault("TRUSTED_PROXIES", "must be addresses and networks, such as 10.0.0.0/8")
+			break
+		}
+	}
 	checkURL("PUBLIC_URL", c.PublicURL, "http", "https")
 	if u, err := url.Parse(c.PublicURL); err == nil && u.Scheme == "http" && !loopback(u.Hostname()) {
 		fault("PUBLIC_URL", "must begin with https://: over plain http a session can be taken by whoever listens")
@@ -184,10 +216,18 @@ func (c *Config) check() []error {
 			fault(name, "names nothing that can be read")
 		case info.IsDir() == (name == "KEY_VAULT_CA_FILE"):
 			fault(name, "names a file where a directory is expected, or the other way round")
+		case !info.IsDir() && !hasCertificate(path):
+			fault(name, "holds no certificate in PEM")
 		}
+	}
+	if _, err := mail.ParseAddress(c.MailFrom); err != nil && c.MailFrom != "" {
+		fault("MAIL_FROM", "is no e-mail address, such as Example <no-reply@example.com>")
 	}
 	if c.SMTPURL != "" && c.MailFrom == "" {
 		fault("MAIL_FROM", "must be set along with SMTP_URL")
+	}
+	if c.SMTPURL != "" && c.TenantURL == "" {
+		fault("TENANT_URL", "must be set along with SMTP_URL: the links in mails begin with it")
 	}
 	if c.WorkerConcurrency < 1 || c.WorkerConcurrency > 1000 {
 		fault("WORKER_CONCURRENCY", "must be between 1 and 1000")
@@ -219,6 +259,35 @@ func (c *Config) checkTenantURL() string {
 		}
 	}
 	return ""
+}
+
+// hasCertificate reports whether a file can be read as certificates to trust.
+func hasCertificate(path string) bool {
+	pem, err := os.ReadFile(path)
+	return err == nil && x509.NewCertPool().AppendCertsFromPEM(pem)
+}
+
+// isAddress reports whether addr is a host, which may be empty, and a port.
+func isAddress(addr string) bool {
+	_, port, err := net.SplitHostPort(addr)
+	if err != nil {
+		return false
+	}
+	_, err = net.LookupPort("tcp", port)
+	return err == nil
+}
+
+// listensHere reports whether HTTP_ADDR can be reached from this machine alone.
+func (c *Config) listensHere() bool {
+	host, _, err := net.SplitHostPort(c.HTTPAddr)
+	return err == nil && loopback(host)
+}
+
+// inAzure reports whether a host is in a domain of one of Azure's clouds.
+func inAzure(host string) bool {
+	return slices.ContainsFunc([]string{".azure.net", ".azure.cn", ".usgovcloudapi.net", ".microsoftazure.de"}, func(domain string) bool {
+		return strings.HasSuffix(strings.ToLower(host), domain)
+	})
 }
 
 // loopback reports whether a host is this machine (RFC 6761 for the names).

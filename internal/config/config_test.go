@@ -1,6 +1,8 @@
 package config_test
 
 import (
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -54,13 +56,71 @@ func TestEveryFaultIsNamedAtOnceWithoutItsValue(t *testing.T) {
 	}
 }
 
+// What looks right at first sight and would only fail later.
+func TestWhatCannotBeUsedIsAFaultOfItsVariable(t *testing.T) {
+	t.Parallel()
+	noPEM := filepath.Join(t.TempDir(), "ca.pem")
+	if err := os.WriteFile(noPEM, []byte("canary"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	vars := map[string]string{
+		"DATABASE_URL":      "postgres://u:canary@h/d?sslmode=bogus",
+		"REDIS_URL":         "redis://:canary@h/nonsense",
+		"KEY_VAULT_URL":     "https://canary.vault.azure.net",
+		"KEY_VAULT_DEV":     "true",
+		"KEY_VAULT_CA_FILE": noPEM,
+		"HTTP_ADDR":         "canary",
+		"METRICS_ADDR":      "127.0.0.1:99999",
+		"TRUSTED_PROXIES":   "10.0.0.0/8,canary",
+		"MAIL_FROM":         "canary",
+	}
+	_, fault := load(t, vars)
+	delete(vars, "KEY_VAULT_URL") // fine by itself
+	lines := strings.Split(fault, "\n")
+	for name := range vars {
+		if !slices.ContainsFunc(lines, func(l string) bool { return strings.HasPrefix(l, name+" ") }) {
+			t.Errorf("the fault of %s is not named in:\n%s", name, fault)
+		}
+	}
+	if len(lines) != len(vars) || strings.Contains(fault, "canary") {
+		t.Errorf("unexpected or showing a value:\n%s", fault)
+	}
+}
+
+func TestPublicURLMayBeLeftOutOnLoopback(t *testing.T) {
+	t.Parallel()
+	for addr, fine := range map[string]bool{
+		"127.0.0.1:0": true, "[::1]:8080": true, "localhost:8080": true,
+		"": false, ":8080": false, "0.0.0.0:8080": false, "10.0.0.1:8080": false, "console.example.com:80": false,
+	} {
+		_, fault := load(t, map[string]string{"HTTP_ADDR": addr}, "PUBLIC_URL")
+		if (fault == "") != fine || !fine && fault != "PUBLIC_URL is not set" {
+			t.Errorf("%q: %q", addr, fault)
+		}
+	}
+}
+
+func TestMailNeedsItsOtherVariables(t *testing.T) {
+	t.Parallel()
+	_, fault := load(t, map[string]string{"SMTP_URL": "smtp://mail.example"})
+	for _, name := range []string{"MAIL_FROM", "TENANT_URL"} {
+		if !strings.Contains(fault, name+" must be set along with SMTP_URL") {
+			t.Errorf("the fault of %s is not named in:\n%s", name, fault)
+		}
+	}
+	// An api has it for tenants' pages and sends no mail.
+	if _, fault := load(t, map[string]string{"TENANT_URL": "https://{slug}.example.com"}); fault != "" {
+		t.Error(fault)
+	}
+}
+
 func TestLists(t *testing.T) {
 	t.Parallel()
-	c, fault := load(t, map[string]string{"RESERVED_SLUGS": "billing,shop", "TRUSTED_PROXIES": "10.0.0.0/8"})
+	c, fault := load(t, map[string]string{"RESERVED_SLUGS": "billing,shop", "TRUSTED_PROXIES": "10.0.0.0/8,::1"})
 	if fault != "" {
 		t.Fatal(fault)
 	}
-	if strings.Join(c.ReservedSlugs, " ") != "billing shop" || strings.Join(c.TrustedProxies, " ") != "10.0.0.0/8" {
+	if strings.Join(c.ReservedSlugs, " ") != "billing shop" || strings.Join(c.TrustedProxies, " ") != "10.0.0.0/8 ::1" {
 		t.Errorf("lists are %q and %q", c.ReservedSlugs, c.TrustedProxies)
 	}
 }

@@ -207,7 +207,7 @@ func (p *Postgres) probe(ctx context.Context) error {
 // not running.
 func (p *Postgres) Stop(ctx context.Context) error {
 	return p.end(func(proc *process) error {
-		return proc.stop(ctx, stopStep{syscall.SIGINT, 4 * time.Second}, stopStep{syscall.SIGQUIT, 2 * time.Second})
+		return proc.stop(ctx, stopStep{syscall.SIGINT, 2 * time.Second}, stopStep{syscall.SIGQUIT, time.Second / 2})
 	})
 }
 

@@ -69,7 +69,7 @@ type stopStep struct {
 }
 
 // stop sends the signals in turn, each with its time to work, and ends with
-// SIGKILL. A ctx that is done cuts the waiting short, not the ending.
+// SIGKILL, for its children too: one that hangs does not see its parent gone. A ctx that is done cuts the waiting short, not the ending.
 func (p *process) stop(ctx context.Context, steps ...stopStep) error {
 	for _, s := range steps {
 		if p.exited() {
@@ -84,7 +84,27 @@ func (p *process) stop(ctx context.Context, steps ...stopStep) error {
 		}
 		timer.Stop()
 	}
-	return p.kill()
+	children := p.children()
+	err := p.kill()
+	for _, pid := range children {
+		_ = syscall.Kill(pid, syscall.SIGKILL) // mostly gone by itself
+	}
+	return err
+}
+
+// children are the process's own, where the system tells.
+func (p *process) children() (pids []int) {
+	if p.exited() {
+		return nil
+	}
+	pid := p.cmd.Process.Pid
+	list, _ := os.ReadFile(fmt.Sprintf("/proc/%d/task/%d/children", pid, pid)) // nothing but on Linux
+	for field := range strings.FieldsSeq(string(list)) {
+		if child, err := strconv.Atoi(field); err == nil {
+			pids = append(pids, child)
+		}
+	}
+	return pids
 }
 
 // kill ends the process at once and returns when it is reaped.

@@ -21,11 +21,8 @@ type Tokens interface {
 	RevokeToken(ctx context.Context, id tenancy.TokenID, owner tenancy.UserID, actor tenancy.Actor) error
 }
 
-const (
-	maxTokenName = 100
-	// maxTokenDays is ten years.
-	maxTokenDays = 3650
-)
+// maxTokenDays is ten years.
+const maxTokenDays = 3650
 
 type tokenJSON struct {
 	TokenID    tenancy.TokenID `json:"tokenId"`
@@ -87,16 +84,16 @@ type createTokenRequest struct {
 func (r createTokenRequest) expiry(f *faults, now time.Time) *time.Time {
 	switch {
 	case r.ExpiresAt != nil && r.ExpiresInDays != nil:
-		f.add("/expiresInDays", faultInvalid, "Give expiresAt or expiresInDays, not both.")
+		f.Add("/expiresInDays", faultInvalid, "Give expiresAt or expiresInDays, not both.")
 	case r.ExpiresAt != nil:
 		at, err := time.Parse(time.RFC3339, *r.ExpiresAt)
 		if err != nil || !at.After(now) {
-			f.add("/expiresAt", faultInvalid, "This must be an RFC 3339 time in the future.")
+			f.Add("/expiresAt", faultInvalid, "This must be an RFC 3339 time in the future.")
 		}
 		return &at
 	case r.ExpiresInDays != nil:
 		if *r.ExpiresInDays < 1 || *r.ExpiresInDays > maxTokenDays {
-			f.add("/expiresInDays", faultInvalid, "This must be a number from 1 to %d.", maxTokenDays)
+			f.Add("/expiresInDays", faultInvalid, "This must be a number from 1 to %d.", maxTokenDays)
 		}
 		at := now.AddDate(0, 0, *r.ExpiresInDays)
 		return &at
@@ -119,9 +116,9 @@ func (s *server) createToken(c *gin.Context) error {
 
 func (s *server) issueToken(c *gin.Context, req createTokenRequest) (described tenancy.APIToken, token string, err error) {
 	var f faults
-	name := f.text("/name", req.Name, maxTokenName)
+	name := f.Text("/name", req.Name, tenancy.MaxTokenName)
 	expiresAt := req.expiry(&f, s.Now())
-	if err := f.err(); err != nil {
+	if err := f.Err(); err != nil {
 		return tenancy.APIToken{}, "", err
 	}
 	who := actor(c)

@@ -59,7 +59,7 @@ func auditFilter(q *query) tenancy.AuditFilter {
 func (s *server) listAudit(c *gin.Context) error {
 	q := query{c: c}
 	f := auditFilter(&q)
-	if err := q.err(); err != nil {
+	if err := q.Err(); err != nil {
 		return err
 	}
 	events, next, err := s.Audit.ListAudit(c.Request.Context(), f)

@@ -20,7 +20,7 @@ import (
 func (s *server) auditPage(c *gin.Context) error {
 	q := query{c: c, typed: true}
 	filter := auditFilter(&q)
-	err := q.err()
+	err := q.Err()
 	here, typed := zoned(c.Request.URL, filter)
 	switch {
 	case err != nil || !typed:
@@ -87,10 +87,10 @@ func detailsText(e tenancy.AuditEvent, indent string) (string, error) {
 func (s *server) auditCSV(c *gin.Context) error {
 	q := query{c: c, typed: true}
 	filter := auditFilter(&q)
-	if err := q.err(); err != nil {
+	if err := q.Err(); err != nil {
 		return err
 	}
-	filter.Page = tenancy.Page{Limit: maxLimit}
+	filter.Page = tenancy.Page{Limit: tenancy.MaxPage}
 	return writeCSV(c, "audit.csv",
 		[]string{"auditId", "at", "eventType", "slug", "tenantId", "actor", "platformUserId", "jobId", "details"},
 		func(cursor string) (rows [][]string, next string, err error) {

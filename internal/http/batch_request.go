@@ -46,7 +46,7 @@ func readBatchJSON(c *gin.Context) (batchRequest, error) {
 	}
 	q := query{c: c}
 	q.only()
-	if err := q.err(); err != nil {
+	if err := q.Err(); err != nil {
 		return batchRequest{}, err
 	}
 	if err := decodeWithin(c, &body, maxBatchBody); err != nil {
@@ -54,23 +54,23 @@ func readBatchJSON(c *gin.Context) (batchRequest, error) {
 	}
 	var f faults
 	if len(body.Rows) == 0 {
-		f.add("/rows", faultRequired, "There must be at least one row.")
+		f.Add("/rows", faultRequired, "There must be at least one row.")
 	}
 	if len(body.Rows) > tenancy.MaxBatchRows {
-		f.add("/rows", faultInvalid, "There are more than %d rows.", tenancy.MaxBatchRows)
+		f.Add("/rows", faultInvalid, "There are more than %d rows.", tenancy.MaxBatchRows)
 	}
 	req := batchRequest{DryRun: body.DryRun, ValidateOnly: body.ValidateOnly, Rows: make([]tenancy.NewBatchRow, len(body.Rows))}
 	for i, r := range body.Rows {
 		req.Rows[i] = tenancy.NewBatchRow{Line: i + 1, Slug: r.Slug, DisplayName: r.DisplayName, AdminEmail: r.AdminEmail, ServerName: r.DBServer}
 	}
-	return req, f.err()
+	return req, f.Err()
 }
 
 func readBatchCSV(c *gin.Context) (batchRequest, error) {
 	q := query{c: c}
 	q.only("dryRun", "validateOnly")
 	req := batchRequest{DryRun: q.flag("dryRun"), ValidateOnly: q.flag("validateOnly")}
-	if err := q.err(); err != nil {
+	if err := q.Err(); err != nil {
 		return req, err
 	}
 	var err error
@@ -92,7 +92,7 @@ func (r batchRequest) newBatch(c *gin.Context, reserved tenancy.ReservedSlugs) (
 		if row.Fault == nil {
 			var f faults
 			_, name := f.newTenant(row.Slug, row.DisplayName, row.AdminEmail, row.ServerName, reserved)
-			if err := f.err(); err != nil {
+			if err := f.Err(); err != nil {
 				row.Fault = tenancy.AsError(err)
 			} else {
 				row.DisplayName = name
@@ -107,7 +107,7 @@ func (r batchRequest) newBatch(c *gin.Context, reserved tenancy.ReservedSlugs) (
 	key := f.idempotencyKey(c)
 	return tenancy.NewBatch{
 		Rows: r.Rows, DryRun: r.DryRun, RequestedBy: actor(c), RequestID: exchangeOf(c).requestID, IdempotencyKey: key,
-	}, f.err()
+	}, f.Err()
 }
 
 // presentable is a value at fault in a form that can be kept and shown.
@@ -118,8 +118,8 @@ func presentable(value string) string {
 		}
 		return r
 	}, strings.ToValidUTF8(value, string(unicode.ReplacementChar)))
-	if runes := []rune(value); len(runes) > maxDisplayName {
-		return string(runes[:maxDisplayName]) + "…"
+	if runes := []rune(value); len(runes) > tenancy.MaxDisplayName {
+		return string(runes[:tenancy.MaxDisplayName]) + "…"
 	}
 	return value
 }
@@ -135,7 +135,7 @@ func (q *query) only(names ...string) {
 	}
 	slices.Sort(unknown)
 	for _, name := range unknown {
-		q.add("/"+name, faultUnknown, "There is no such parameter.")
+		q.Add("/"+name, faultUnknown, "There is no such parameter.")
 	}
 }
 

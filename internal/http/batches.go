@@ -60,7 +60,7 @@ func writeBatchAccepted(c *gin.Context, b tenancy.Batch) error {
 func (s *server) listBatches(c *gin.Context) error {
 	q := query{c: c}
 	page := q.page()
-	if err := q.err(); err != nil {
+	if err := q.Err(); err != nil {
 		return err
 	}
 	batches, next, err := s.Batches.ListBatches(c.Request.Context(), page)

@@ -20,7 +20,7 @@ func (s *server) batchesPage(c *gin.Context) error {
 	q := query{c: c}
 	listed := q.page()
 	page := console.BatchesPage{Frame: s.frame(c, "Bulk", "Bulk")}
-	if err := q.err(); err != nil {
+	if err := q.Err(); err != nil {
 		page.Fault = tenancy.AsError(err).Message
 		return s.render(c, http.StatusUnprocessableEntity, page, "")
 	}
@@ -113,7 +113,7 @@ func lines(text string) string {
 }
 
 func missingFile() error {
-	return faults{{Pointer: "/file", Code: faultRequired, Detail: "Choose a CSV file."}}.err()
+	return tenancy.Faults{{Pointer: "/file", Code: faultRequired, Detail: "Choose a CSV file."}}.Err()
 }
 
 func (s *server) batchFaults(c *gin.Context, page console.NewBatchPage, err error) error {

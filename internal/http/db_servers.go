@@ -2,9 +2,7 @@ package http
 
 import (
 	"context"
-	"math"
 	"net/http"
-	"regexp"
 
 	"github.com/gin-gonic/gin"
 
@@ -21,15 +19,6 @@ type Servers interface {
 	// UpdateServer fails with CodeNotFound.
 	UpdateServer(ctx context.Context, name string, c tenancy.ServerChange, actor tenancy.Actor) (tenancy.ServerLoad, error)
 }
-
-// The rules of identity.db_server.
-var (
-	serverNamePattern = regexp.MustCompile(`^[a-z0-9][a-z0-9.-]{0,62}$`)
-	hostPattern       = regexp.MustCompile(`^[A-Za-z0-9._:/-]{1,253}$`)
-	secretNamePattern = regexp.MustCompile(`^[0-9a-zA-Z-]{1,127}$`)
-)
-
-const maxRegion = 100
 
 type serverJSON struct {
 	Name           string `json:"name"`
@@ -79,7 +68,7 @@ func (s *server) getServer(c *gin.Context) error {
 // it.
 func serverNameOf(c *gin.Context) (string, error) {
 	name := c.Param("name")
-	if !serverNamePattern.MatchString(name) {
+	if !tenancy.ValidServerName(name) {
 		return "", tenancy.Errorf(tenancy.CodeNotFound, "No database server can have this name.")
 	}
 	return name, nil
@@ -103,18 +92,18 @@ func (r *serverRequest) check(f *faults) {
 	f.notNull("/region", r.Region.Null)
 	f.notNull("/adminSecretRef", r.AdminSecretRef.Null)
 	f.notNull("/isActive", r.IsActive.Null)
-	if v := r.Host.pointer(); v != nil && !hostPattern.MatchString(*v) {
-		f.add("/host", faultInvalid, "This must be a host name or an address.")
+	if v := r.Host.pointer(); v != nil {
+		f.Host("/host", *v)
 	}
-	if v := r.Port.pointer(); v != nil && (*v < 1 || *v > math.MaxUint16) {
-		f.add("/port", faultInvalid, "This must be a port from 1 to 65535.")
+	if v := r.Port.pointer(); v != nil {
+		f.Port("/port", *v)
 	}
-	r.Region.Value = f.line("/region", r.Region.Value, maxRegion)
-	if v := r.AdminSecretRef.pointer(); v != nil && !secretNamePattern.MatchString(*v) {
-		f.add("/adminSecretRef", faultInvalid, "This must be the name of a Key Vault secret: 1 to 127 letters, digits and hyphens.")
+	r.Region.Value = f.Line("/region", r.Region.Value, tenancy.MaxRegion)
+	if v := r.AdminSecretRef.pointer(); v != nil {
+		f.SecretName("/adminSecretRef", *v)
 	}
-	if v := r.CapacityHint.pointer(); v != nil && (*v < 0 || *v > math.MaxInt32) {
-		f.add("/capacityHint", faultInvalid, "This must be a whole number from 0 to %d.", math.MaxInt32)
+	if v := r.CapacityHint.pointer(); v != nil {
+		f.Capacity("/capacityHint", *v)
 	}
 }
 
@@ -134,17 +123,12 @@ func (s *server) addServer(c *gin.Context) error {
 
 func (s *server) registerServer(c *gin.Context, req serverRequest) (tenancy.ServerLoad, error) {
 	var f faults
-	switch {
-	case !serverNamePattern.MatchString(req.Name.Value):
-		f.add("/name", faultInvalid, "This must be 1 to 63 lowercase letters, digits, dots and hyphens, beginning with a letter or digit.")
-	case req.Name.Value == "new":
-		f.add("/name", faultInvalid, "The name new is the address of the console's form.")
-	}
+	f.NewServerName("/name", req.Name.Value)
 	f.given("/host", req.Host.Set)
 	f.given("/port", req.Port.Set)
 	f.given("/adminSecretRef", req.AdminSecretRef.Set)
 	req.check(&f)
-	if err := f.err(); err != nil {
+	if err := f.Err(); err != nil {
 		return tenancy.ServerLoad{}, err
 	}
 	return s.Servers.AddServer(c.Request.Context(), tenancy.DBServer{
@@ -177,13 +161,13 @@ func (s *server) updateServer(c *gin.Context, req serverRequest) (tenancy.Server
 	}
 	var f faults
 	if req == (serverRequest{}) {
-		f.add("", faultRequired, "There is nothing to change.")
+		f.Add("", faultRequired, "There is nothing to change.")
 	}
 	if req.Name.Set {
-		f.add("/name", faultInvalid, "A server's name never changes.")
+		f.Add("/name", faultInvalid, "A server's name never changes.")
 	}
 	req.check(&f)
-	if err := f.err(); err != nil {
+	if err := f.Err(); err != nil {
 		return tenancy.ServerLoad{}, err
 	}
 	return s.Servers.UpdateServer(c.Request.Context(), name, tenancy.ServerChange{

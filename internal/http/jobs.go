@@ -51,7 +51,7 @@ func jobFilter(q *query) tenancy.JobFilter {
 func (s *server) listJobs(c *gin.Context) error {
 	q := query{c: c}
 	f := jobFilter(&q)
-	if err := q.err(); err != nil {
+	if err := q.Err(); err != nil {
 		return err
 	}
 	jobs, next, err := s.Jobs.ListJobs(c.Request.Context(), f)
@@ -111,13 +111,13 @@ func (s *server) retryAll(c *gin.Context, req retryJobsRequest) (tenancy.Retries
 	}
 	var f faults
 	if req.ErrorCode != "" && !slices.Contains(tenancy.Codes(), req.ErrorCode) {
-		f.add("/errorCode", faultInvalid, "This is no errorCode this API knows.")
+		f.Add("/errorCode", faultInvalid, "This is no errorCode this API knows.")
 	}
 	if req.Kind != "" && !req.Kind.Valid() {
-		f.add("/kind", faultInvalid, "This is no kind this API knows.")
+		f.Add("/kind", faultInvalid, "This is no kind this API knows.")
 	}
-	filter := tenancy.JobFilter{Code: req.ErrorCode, Kind: req.Kind, Slug: f.line("/slug", req.Slug, maxParameter)}
-	if err := f.err(); err != nil {
+	filter := tenancy.JobFilter{Code: req.ErrorCode, Kind: req.Kind, Slug: f.Line("/slug", req.Slug, tenancy.MaxParameter)}
+	if err := f.Err(); err != nil {
 		return tenancy.Retries{}, err
 	}
 	return s.Jobs.RetryJobs(c.Request.Context(), filter, actor(c))

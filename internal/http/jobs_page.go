@@ -19,7 +19,7 @@ func (s *server) jobsPage(c *gin.Context) error {
 		Frame: s.frame(c, "Jobs", "Jobs"), Filter: jobFilter(&q), Codes: tenancy.Codes(), Paused: c.Query("live") == "off",
 	}
 	page.Here = withoutJob(page.Here)
-	if err := q.err(); err != nil {
+	if err := q.Err(); err != nil {
 		page.Fault = tenancy.AsError(err).Message
 		return s.render(c, http.StatusUnprocessableEntity, page, "list")
 	}

@@ -81,9 +81,9 @@ func checkNames(text []byte, of reflect.Type, pointer string) error {
 		field, known := member(of, name)
 		switch {
 		case !known:
-			return faults{{Pointer: at, Code: faultUnknown, Detail: "There is no such field."}}.err()
+			return tenancy.Faults{{Pointer: at, Code: faultUnknown, Detail: "There is no such field."}}.Err()
 		case seen[name]:
-			return faults{{Pointer: at, Code: faultInvalid, Detail: "This is given more than once."}}.err()
+			return tenancy.Faults{{Pointer: at, Code: faultInvalid, Detail: "This is given more than once."}}.Err()
 		}
 		seen[name] = true
 		if err := checkNames(value, field, at); err != nil {
@@ -125,7 +125,7 @@ func decodeError(err error) error {
 		if wrong.Field != "" {
 			pointer = "/" + strings.ReplaceAll(wrong.Field, ".", "/")
 		}
-		return faults{{Pointer: pointer, Code: faultInvalid, Detail: "A JSON " + kind + " does not fit here."}}.err()
+		return tenancy.Faults{{Pointer: pointer, Code: faultInvalid, Detail: "A JSON " + kind + " does not fit here."}}.Err()
 	}
 	if errors.Is(err, io.EOF) {
 		return tenancy.Errorf(tenancy.CodeInvalidRequest, "The body is empty; it must be a JSON object.")

@@ -10,9 +10,6 @@ import (
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
-// maxRetentionDays is ten years.
-const maxRetentionDays = 3650
-
 // offboardRequest is the body of DELETE /platform/tenants/{slug}; all of it may
 // be left out.
 type offboardRequest struct {
@@ -30,22 +27,22 @@ func (r offboardRequest) offboarding(slug tenancy.Slug) (tenancy.Offboarding, er
 	o := tenancy.Offboarding{Purge: r.Purge, Now: r.Now, Adopt: r.Adopt, NoBackup: r.Backup != nil && !*r.Backup}
 	switch {
 	case r.Purge && r.Confirm != string(slug):
-		f.add("/confirm", faultInvalid, "To purge a tenant, repeat its slug here.")
+		f.Add("/confirm", faultInvalid, "To purge a tenant, repeat its slug here.")
 	case !r.Purge && r.Confirm != "" && r.Confirm != string(slug):
-		f.add("/confirm", faultInvalid, "This is another slug than the one in the path.")
+		f.Add("/confirm", faultInvalid, "This is another slug than the one in the path.")
 	}
 	if !r.Purge && (r.Adopt || r.Backup != nil) {
-		f.add("/purge", faultInvalid, "backup and adopt are for a purge only.")
+		f.Add("/purge", faultInvalid, "backup and adopt are for a purge only.")
 	}
 	if r.Purge && (r.Now || r.RetentionDays != nil) {
-		f.add("/purge", faultInvalid, "now and retentionDays are for offboarding without a purge only.")
+		f.Add("/purge", faultInvalid, "now and retentionDays are for offboarding without a purge only.")
 	}
 	if r.RetentionDays != nil {
-		if o.RetentionDays = *r.RetentionDays; o.RetentionDays < 1 || o.RetentionDays > maxRetentionDays {
-			f.add("/retentionDays", faultInvalid, "This must be from 1 to %d.", maxRetentionDays)
+		if o.RetentionDays = *r.RetentionDays; o.RetentionDays < 1 || o.RetentionDays > tenancy.MaxRetentionDays {
+			f.Add("/retentionDays", faultInvalid, "This must be from 1 to %d.", tenancy.MaxRetentionDays)
 		}
 	}
-	return o, f.err()
+	return o, f.Err()
 }
 
 // offboardTenant serves DELETE /platform/tenants/{slug}: it begins the tenant's
@@ -107,7 +104,7 @@ func (s *server) submitOffboarding(c *gin.Context, slug tenancy.Slug, o tenancy.
 	}
 	var f faults
 	key := f.idempotencyKey(c)
-	if err := f.err(); err != nil {
+	if err := f.Err(); err != nil {
 		return tenancy.Job{}, err
 	}
 	return s.Jobs.SubmitJob(c.Request.Context(), tenancy.NewJob{

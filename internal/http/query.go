@@ -9,15 +9,8 @@ import (
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
-// The sizes of a page of a list.
-const (
-	defaultLimit = 50
-	maxLimit     = 200
-)
-
-// maxParameter is the longest value of a query parameter, in characters. The
-// longest cursor is well below.
-const maxParameter = 254
+// defaultLimit is how much of a list is shown unless asked.
+const defaultLimit = 50
 
 // query reads the parameters of a list and collects their faults. An empty
 // parameter is as good as none.
@@ -29,14 +22,14 @@ type query struct {
 }
 
 func (q *query) text(name string) string {
-	return q.line("/"+name, q.c.Query(name), maxParameter)
+	return q.Line("/"+name, q.c.Query(name), tenancy.MaxParameter)
 }
 
 // oneOf is text that valid accepts.
 func (q *query) oneOf(name string, valid func(string) bool) string {
 	value := q.c.Query(name)
 	if value != "" && !valid(value) {
-		q.add("/"+name, faultInvalid, "This is no %s this API knows.", name)
+		q.Add("/"+name, faultInvalid, "This is no %s this API knows.", name)
 	}
 	return value
 }
@@ -53,7 +46,7 @@ func (q *query) time(name string) time.Time {
 		}
 	}
 	if err != nil {
-		q.add("/"+name, faultInvalid, "This must be an RFC 3339 time such as 2026-01-31T12:00:00Z.")
+		q.Add("/"+name, faultInvalid, "This must be an RFC 3339 time such as 2026-01-31T12:00:00Z.")
 	}
 	return t
 }
@@ -61,11 +54,8 @@ func (q *query) time(name string) time.Time {
 func (q *query) page() tenancy.Page {
 	page := tenancy.Page{Limit: defaultLimit, Cursor: q.text("cursor")}
 	if value := q.c.Query("limit"); value != "" {
-		n, err := strconv.Atoi(value)
-		if err != nil || n < 1 || n > maxLimit {
-			q.add("/limit", faultInvalid, "This must be a number from 1 to %d.", maxLimit)
-		}
-		page.Limit = n
+		page.Limit, _ = strconv.Atoi(value) // what is no number is 0, which is none allowed
+		q.PageLimit("/limit", page.Limit)
 	}
 	return page
 }

@@ -115,13 +115,13 @@ func showUser(u tenancy.User) userJSON {
 // had before is worth nothing afterwards.
 func (s *server) openSession(c *gin.Context, req signInRequest) (tenancy.SignedIn, error) {
 	var f faults
-	if req.Email = strings.TrimSpace(req.Email); req.Email == "" || len(req.Email) > maxEmail {
-		f.add("/email", faultRequired, "Enter your e-mail address.")
+	if req.Email = strings.TrimSpace(req.Email); req.Email == "" || len(req.Email) > tenancy.MaxEmail {
+		f.Add("/email", faultRequired, "Enter your e-mail address.")
 	}
 	if req.Password == "" {
-		f.add("/password", faultRequired, "Enter your password.")
+		f.Add("/password", faultRequired, "Enter your password.")
 	}
-	if err := f.err(); err != nil {
+	if err := f.Err(); err != nil {
 		return tenancy.SignedIn{}, err
 	}
 	signed, err := s.Sessions.SignIn(c.Request.Context(), tenancy.SignIn{

@@ -53,7 +53,7 @@ func (s *server) slugPreview(c *gin.Context) error {
 
 func (s *server) preview(c *gin.Context, typed string) (console.SlugPreview, error) {
 	preview := console.SlugPreview{Slug: strings.ToValidUTF8(typed, "\uFFFD")}
-	if len(typed) > maxParameter {
+	if len(typed) > tenancy.MaxParameter {
 		return preview, tenancy.Errorf(tenancy.CodeInvalidRequest, "The slug is far too long.")
 	}
 	slug, err := tenancy.ParseSlug(typed, s.Reserved)

@@ -229,10 +229,10 @@ func fields(c *gin.Context, names ...string) (map[string]string, error) {
 		var f faults
 		for name := range got {
 			if !slices.Contains(names, name) {
-				f.add("/"+pointerEscapes.Replace(name), faultUnknown, "There is no such field.")
+				f.Add("/"+pointerEscapes.Replace(name), faultUnknown, "There is no such field.")
 			}
 		}
-		return got, f.err()
+		return got, f.Err()
 	}
 	values, err := form(c)
 	for _, name := range names {

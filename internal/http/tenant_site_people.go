@@ -62,13 +62,13 @@ func (s *server) signInToTenant(c *gin.Context) error {
 
 func (s *server) tenantSignIn(c *gin.Context, email, password string) (tenancy.TenantSignedIn, error) {
 	var f faults
-	if email == "" || len(email) > maxEmail {
-		f.add("/email", faultRequired, "Enter your e-mail address.")
+	if email == "" || len(email) > tenancy.MaxEmail {
+		f.Add("/email", faultRequired, "Enter your e-mail address.")
 	}
 	if password == "" {
-		f.add("/password", faultRequired, "Enter your password.")
+		f.Add("/password", faultRequired, "Enter your password.")
 	}
-	if err := f.err(); err != nil {
+	if err := f.Err(); err != nil {
 		return tenancy.TenantSignedIn{}, err
 	}
 	return s.TenantPeople.SignIn(c.Request.Context(), visitOf(c).tenant, tenancy.SignIn{
@@ -180,8 +180,8 @@ func checkAgain(got map[string]string, name string) error {
 		return nil
 	}
 	var f faults
-	f.add("/passwordAgain", faultInvalid, "This is not the password above.")
-	return f.err()
+	f.Add("/passwordAgain", faultInvalid, "This is not the password above.")
+	return f.Err()
 }
 
 // showForgotten serves GET /forgotten-password.
@@ -201,8 +201,8 @@ func (s *server) forgotTenantPassword(c *gin.Context) error {
 	}
 	page := console.TenantForgottenPage{Email: strings.TrimSpace(got["email"])}
 	var f faults
-	f.email("/email", page.Email)
-	if err = f.err(); err == nil {
+	f.Email("/email", page.Email)
+	if err = f.Err(); err == nil {
 		err = s.TenantPeople.ForgotPassword(c.Request.Context(), visitOf(c).tenant, page.Email, c.ClientIP())
 	}
 	status := http.StatusAccepted

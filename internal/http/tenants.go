@@ -25,12 +25,6 @@ type Tenants interface {
 	InvitationState(ctx context.Context, slug tenancy.Slug) (tenancy.InvitationState, error)
 }
 
-// The longest values, in characters.
-const (
-	maxDisplayName = 200
-	maxReason      = 500
-)
-
 type tenantJSON struct {
 	TenantID      tenancy.TenantID     `json:"tenantId"`
 	Slug          tenancy.Slug         `json:"slug"`
@@ -72,7 +66,7 @@ func (r createTenantRequest) newJob(c *gin.Context, reserved tenancy.ReservedSlu
 	return tenancy.NewJob{
 		Slug: slug, DisplayName: displayName, AdminEmail: r.AdminEmail, ServerName: r.DBServer, DryRun: r.DryRun,
 		RequestedBy: actor(c), RequestID: exchangeOf(c).requestID, IdempotencyKey: key,
-	}, f.err()
+	}, f.Err()
 }
 
 // newTenant checks what a tenant is asked for with, and returns the slug, and the
@@ -80,14 +74,11 @@ func (r createTenantRequest) newJob(c *gin.Context, reserved tenancy.ReservedSlu
 func (f *faults) newTenant(slug, displayName, adminEmail, dbServer string, reserved tenancy.ReservedSlugs) (tenancy.Slug, string) {
 	parsed, err := tenancy.ParseSlug(slug, reserved)
 	if err != nil {
-		f.add("/slug", tenancy.CodeInvalidSlug, "%s", tenancy.AsError(err).Message)
+		f.Add("/slug", tenancy.CodeInvalidSlug, "%s", tenancy.AsError(err).Message)
 	}
-	displayName = f.text("/displayName", displayName, maxDisplayName)
-	f.email("/adminEmail", adminEmail)
-	if dbServer != "" && !serverNamePattern.MatchString(dbServer) {
-		// No server can have this name, so the named one is missing.
-		f.add("/dbServer", tenancy.CodeDBServerNotFound, "No database server can have this name.")
-	}
+	displayName = f.Text("/displayName", displayName, tenancy.MaxDisplayName)
+	f.Email("/adminEmail", adminEmail)
+	f.ServerWanted("/dbServer", dbServer)
 	return parsed, displayName
 }
 
@@ -99,7 +90,7 @@ func (f *faults) idempotencyKey(c *gin.Context) string {
 		return ""
 	}
 	if len(keys) > 1 || !idempotencyKeyPattern.MatchString(keys[0]) {
-		f.add("/Idempotency-Key", faultInvalid, "The header must be one value of 1 to 255 printable ASCII characters.")
+		f.Add("/Idempotency-Key", faultInvalid, "The header must be one value of 1 to 255 printable ASCII characters.")
 	}
 	return keys[0]
 }
@@ -144,7 +135,7 @@ func (s *server) requireProvisioning() error {
 func (s *server) listTenants(c *gin.Context) error {
 	q := query{c: c}
 	f := tenantFilter(&q)
-	if err := q.err(); err != nil {
+	if err := q.Err(); err != nil {
 		return err
 	}
 	tenants, next, err := s.Tenants.ListTenants(c.Request.Context(), f)
@@ -205,10 +196,10 @@ func (s *server) setStatus(c *gin.Context, req changeTenantRequest) (tenancy.Ten
 	}
 	var f faults
 	if !req.Status.Settable() {
-		f.add("/status", faultInvalid, "This must be active, read_only or suspended.")
+		f.Add("/status", faultInvalid, "This must be active, read_only or suspended.")
 	}
-	reason := f.text("/reason", req.Reason, maxReason)
-	if err := f.err(); err != nil {
+	reason := f.Text("/reason", req.Reason, tenancy.MaxReason)
+	if err := f.Err(); err != nil {
 		return tenancy.Tenant{}, err
 	}
 	return s.Tenants.ChangeTenantStatus(c.Request.Context(), slug, req.Status, reason, actor(c))

@@ -35,7 +35,7 @@ func (s *server) tenantsPage(c *gin.Context) error {
 	q := query{c: c}
 	page := console.TenantsPage{Frame: s.frame(c, "Tenants", "Tenants"), Filter: tenantFilter(&q)}
 	page.Here = withoutJob(page.Here)
-	if err := q.err(); err != nil {
+	if err := q.Err(); err != nil {
 		page.Fault = tenancy.AsError(err).Message
 		return s.render(c, http.StatusUnprocessableEntity, page, "list")
 	}
@@ -107,10 +107,10 @@ func withoutJob(here string) string {
 func (s *server) tenantsCSV(c *gin.Context) error {
 	q := query{c: c}
 	filter := tenantFilter(&q)
-	if err := q.err(); err != nil {
+	if err := q.Err(); err != nil {
 		return err
 	}
-	filter.Page = tenancy.Page{Limit: maxLimit}
+	filter.Page = tenancy.Page{Limit: tenancy.MaxPage}
 	return writeCSV(c, "tenants.csv",
 		[]string{"slug", "displayName", "status", "dbServer", "dbName", "dbSecretRef", "schemaVersion", "createdAt", "tenantId"},
 		func(cursor string) (rows [][]string, next string, err error) {

@@ -68,8 +68,10 @@ func (p TakeBackup) Do(ctx context.Context, run *pipeline.Run) error {
 	return nil
 }
 
+// noBackupDir is transient: another worker may have BACKUP_DIR and take the job on a
+// later try.
 func noBackupDir() error {
-	return tenancy.Errorf(tenancy.CodeDependencyUnavailable,
+	return tenancy.Unavailable(nil,
 		"BACKUP_DIR is not set where this job runs, so there is nowhere for the final dump; set it, or purge without a backup.")
 }
 

@@ -154,7 +154,10 @@ func (b *bench) provisions(t *testing.T, n int, p *post) []tenancy.JobID {
 		t.Fatal(err)
 	}
 	b.start(t, func(cfg *tasks.WorkerConfig) {
-		cfg.Concurrency, cfg.Admins, cfg.Mailer = 1, p, p
+		cfg.Concurrency = 1
+		if p != nil {
+			cfg.Admins, cfg.Mailer = p, p
+		}
 		cfg.Runner = b.runner(func(ctx context.Context, run *pipeline.Run) error {
 			_, err := b.ReservePlacement(ctx, run.Lease, "", func(loads []tenancy.ServerLoad) (tenancy.DBServer, error) {
 				return placement.Choose(loads, server)
@@ -215,6 +218,51 @@ func TestABatchsUnsentInvitationIsRungFor(t *testing.T) {
 	}
 	if n := len(p.tokens(t)); n != 3 {
 		t.Errorf("%d mails", n)
+	}
+}
+
+// roundCounter is a ledger that counts the reconciler's rounds.
+type roundCounter struct {
+	tasks.Ledger
+	n atomic.Int32
+}
+
+func (l *roundCounter) ForgetSignIns(ctx context.Context) error {
+	l.n.Add(1)
+	return l.Ledger.ForgetSignIns(ctx)
+}
+
+// A worker without mail makes tenants and leaves every mail to those that send some,
+// however long there is none.
+func TestAWorkerWithoutMailLeavesItToTheOthers(t *testing.T) {
+	t.Parallel()
+	b, p := setup(t), &post{}
+	ids := append(b.provisions(t, 2, nil), b.invited(t).ID)
+	rounds := &roundCounter{Ledger: b.Store}
+	b.exec(t, `UPDATE identity.invitation SET run_after = now() - interval '1 minute'`)
+	if n, err := b.RingStalledInvitations(t.Context(), time.Second, 10); n != 3 || err != nil {
+		t.Fatalf("rang for %d: %v", n, err)
+	}
+	b.exec(t, `UPDATE identity.invitation SET run_after = now() - interval '1 minute'`)
+	stop := b.start(t, func(cfg *tasks.WorkerConfig) { cfg.Ledger = rounds })
+	eventually(t, "two rounds of the reconciler", func() bool { return rounds.n.Load() >= 2 })
+	b.awaitCounts(t, tenancy.QueueBulk, map[string]int{})
+	b.awaitCounts(t, tenancy.QueueMail, map[string]int{"pending": 2}) // the tenant's own and the one above
+	for _, id := range ids {
+		if got := b.invitation(t, id); got.Status != "queued" || got.Failures != 0 {
+			t.Errorf("%+v", got)
+		}
+	}
+	stop()
+
+	// The worker that made the tenants still takes some of the tasks, and sends nothing.
+	b.start(t, func(cfg *tasks.WorkerConfig) { cfg.Ledger, cfg.Admins, cfg.Mailer = b.Store, p, p })
+	eventually(t, "all mails", func() bool {
+		b.exec(t, `UPDATE identity.invitation SET run_after = now() - interval '1 minute' WHERE status = 'queued' AND NOT claimed`)
+		return p.count() == 3
+	})
+	for _, id := range ids {
+		b.awaitInvitation(t, id, "sent")
 	}
 }
 

@@ -14,6 +14,9 @@
 //   - the handler runs a job on the worker's own time, not on the task's: a
 //     Redis that goes away interrupts nothing.
 //
+// A worker without a Mailer takes no mail: it leaves the queue of mails alone, and what
+// is due is rung for by those that have one.
+//
 // A worker also keeps the pool of prepared databases, which is nobody's job: see
 // keeper.
 //

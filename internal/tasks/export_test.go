@@ -33,7 +33,7 @@ func RunReconciler(ctx context.Context, ledger Ledger, inspector *asynq.Inspecto
 }
 
 func newReconciler(ledger Ledger, inspector *asynq.Inspector) *reconciler {
-	return &reconciler{ledger: ledger, inspector: inspector, log: slog.New(slog.DiscardHandler)}
+	return &reconciler{ledger: ledger, inspector: inspector, mail: true, log: slog.New(slog.DiscardHandler)}
 }
 
 // InvitationHandler returns what answers a doorbell for an invitation.

@@ -100,7 +100,7 @@ func TestAPayloadThatNamesNoJobIsArchived(t *testing.T) {
 		b.deliver(t, tenancy.TaskProvision, tenancy.QueueProvision, id, bad)
 	}
 	b.deliver(t, tenancy.TaskInvitation, tenancy.QueueMail, "bad-mail", "{}")
-	stop := b.start(t, func(cfg *tasks.WorkerConfig) { cfg.Runner = runner })
+	stop := b.start(t, func(cfg *tasks.WorkerConfig) { cfg.Runner, cfg.Mailer = runner, &post{} })
 	for _, id := range ids {
 		info := b.awaitTask(t, tenancy.QueueProvision, id, asynq.TaskStateArchived)
 		if want := "the payload names no job: skip retry for the task"; info.LastErr != want {

@@ -50,7 +50,10 @@ type reconciler struct {
 	inspector *asynq.Inspector
 	// purge says whether expired tenants are purged.
 	purge bool
-	log   *slog.Logger
+	// mail says whether invitations are rung for. Where nobody sends mail their tasks
+	// would pile up.
+	mail bool
+	log  *slog.Logger
 }
 
 func (r *reconciler) run(ctx context.Context) {
@@ -89,10 +92,8 @@ func (r *reconciler) reconcile(ctx context.Context) error {
 			r.log.Info("rang again for a stalled job", "jobId", j.ID, "epoch", j.Epoch)
 		}
 	}
-	if n, err := r.ledger.RingStalledInvitations(ctx, reconcileGrace*5, reconcileBatch); err != nil {
+	if err := r.ringInvitations(ctx); err != nil {
 		return err
-	} else if n > 0 {
-		r.log.Info("rang again for stalled invitations", "count", n)
 	}
 	if err := r.purgeExpired(ctx); err != nil {
 		return err
@@ -104,6 +105,18 @@ func (r *reconciler) reconcile(ctx context.Context) error {
 		return err
 	}
 	return r.ledger.ForgetIdempotencyKeys(ctx, idempotencyTTL)
+}
+
+// ringInvitations rings for mail that is due and has no sender.
+func (r *reconciler) ringInvitations(ctx context.Context) error {
+	if !r.mail {
+		return nil
+	}
+	n, err := r.ledger.RingStalledInvitations(ctx, reconcileGrace*5, reconcileBatch)
+	if n > 0 {
+		r.log.Info("rang again for stalled invitations", "count", n)
+	}
+	return err
 }
 
 // purgeExpired submits a purge for each tenant whose retention is over.

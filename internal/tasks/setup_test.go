@@ -21,6 +21,7 @@ import (
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
+	"github.com/tenantry/tenantry/internal/config"
 	"github.com/tenantry/tenantry/internal/devplane"
 	"github.com/tenantry/tenantry/internal/pipeline"
 	"github.com/tenantry/tenantry/internal/store"
@@ -86,7 +87,11 @@ func (b *bench) woken() {
 
 func openRedis(t *testing.T, redisURL string) redis.UniversalClient {
 	t.Helper()
-	client, err := tasks.OpenRedis(redisURL)
+	opt, err := config.ParseRedisURL(redisURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	client, err := tasks.OpenRedis(opt)
 	if err != nil {
 		t.Fatal(err)
 	}

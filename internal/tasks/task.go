@@ -44,13 +44,8 @@ func decodePayload(t *asynq.Task) (tenancy.JobID, error) {
 	return p.JobID, nil
 }
 
-// OpenRedis connects to the Redis of a redis, rediss, redis-socket or
-// redis-sentinel URL. It does not wait for an answer.
-func OpenRedis(redisURL string) (redis.UniversalClient, error) {
-	opt, err := asynq.ParseRedisURI(redisURL)
-	if err != nil {
-		return nil, errors.New("cannot use REDIS_URL: it is no redis, rediss, redis-socket or redis-sentinel URL")
-	}
+// OpenRedis connects to the Redis that opt names. It does not wait for an answer.
+func OpenRedis(opt asynq.RedisConnOpt) (redis.UniversalClient, error) {
 	switch o := opt.(type) {
 	case asynq.RedisClientOpt:
 		o.DialTimeout = enqueueTimeout

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"runtime/debug"
 	"slices"
 	"strings"
@@ -25,6 +26,9 @@ const (
 	bulkCheckInterval = 50 * time.Millisecond
 	// abandonAfter is what a handler gets after its context has ended.
 	abandonAfter = 3 * time.Second
+	// putBack is what asynq gets after that to end the tasks that are done, and to put
+	// back those that are abandoned.
+	putBack = time.Second
 )
 
 // WorkerConfig is what a Worker works with.
@@ -43,8 +47,10 @@ type WorkerConfig struct {
 	Relay       *Relay
 	Invitations Invitations
 	Admins      TenantAdmins
-	Mailer      Mailer
-	TenantURL   string
+	// Mailer sends invitations and password resets; nil leaves all of them to
+	// workers that have one.
+	Mailer    Mailer
+	TenantURL string
 	// PurgeExpired says that tenants whose retention is over are purged here.
 	PurgeExpired bool
 	// Pool is how databases are prepared ahead; nil leaves that to others.
@@ -106,7 +112,7 @@ func (w *Worker) Run(ctx context.Context) error {
 	loops, stopLoops := context.WithCancel(context.WithoutCancel(ctx))
 	defer stopLoops()
 	inspector := asynq.NewInspectorFromRedisClient(w.cfg.Redis)
-	rec := &reconciler{ledger: w.cfg.Ledger, inspector: inspector, purge: w.cfg.PurgeExpired, log: w.cfg.Log}
+	rec := &reconciler{ledger: w.cfg.Ledger, inspector: inspector, purge: w.cfg.PurgeExpired, mail: w.cfg.Mailer != nil, log: w.cfg.Log}
 	background.Go(func() { w.cfg.Relay.Run(loops) })
 	background.Go(func() { rec.run(loops) })
 	if w.cfg.Pool != nil {
@@ -118,8 +124,12 @@ func (w *Worker) Run(ctx context.Context) error {
 		return err
 	}
 	interactive, bulk := Shares(w.cfg.Concurrency)
+	waited := maps.Clone(interactiveQueues)
+	if w.cfg.Mailer == nil {
+		delete(waited, tenancy.QueueMail)
+	}
 	servers := []*asynq.Server{
-		w.server(interactive, interactiveQueues, taskCheckInterval), w.server(bulk, bulkQueues, bulkCheckInterval),
+		w.server(interactive, waited, taskCheckInterval), w.server(bulk, bulkQueues, bulkCheckInterval),
 	}
 	handler := w.mux(work, inspector)
 	for _, server := range servers {
@@ -154,7 +164,7 @@ func (w *Worker) server(concurrency int, queues map[string]int, check time.Durat
 		DelayedTaskCheckInterval: time.Second,
 		RetryDelayFunc:           retryDelay,
 		IsFailure:                isFailure,
-		ShutdownTimeout:          abandonAfter,
+		ShutdownTimeout:          putBack,
 		Logger:                   asynqLogger{w.cfg.Log},
 		LogLevel:                 asynq.WarnLevel,
 	})
@@ -235,7 +245,13 @@ func (w *Worker) mux(work context.Context, inspector *asynq.Inspector) asynq.Han
 	}
 	handle(tenancy.TaskProvision, jobs.handle)
 	handle(tenancy.TaskOffboard, jobs.handle)
-	handle(tenancy.TaskInvitation, invitations.handle)
+	if w.cfg.Mailer != nil {
+		handle(tenancy.TaskInvitation, invitations.handle)
+	} else {
+		// The bulk's queue has some. What is due is rung for again, by a worker that
+		// sends mail.
+		handle(tenancy.TaskInvitation, func(context.Context, tenancy.JobID) error { return nil })
+	}
 	return mux
 }
 
