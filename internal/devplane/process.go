@@ -69,7 +69,8 @@ type stopStep struct {
 }
 
 // stop sends the signals in turn, each with its time to work, and ends with
-// SIGKILL, for its children too: one that hangs does not see its parent gone. A ctx that is done cuts the waiting short, not the ending.
+// SIGKILL, for its children too: one that hangs does not see its parent gone. A ctx that
+// is done cuts the waiting short, not the ending.
 func (p *process) stop(ctx context.Context, steps ...stopStep) error {
 	for _, s := range steps {
 		if p.exited() {
