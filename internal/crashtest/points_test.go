@@ -52,7 +52,8 @@ func (w way) points() []string {
 		point := func(p tenancy.PhaseName, when string) { points = append(points, step+":"+string(p)+":"+when) }
 		point(p, "before")
 		point(p, "after")
-		if step == "do" && slices.Contains(recording, p) {
+		// Of the last phase's there is nothing more to see after it than after its Do.
+		if step == "do" && slices.Contains(recording, p) && i+1 < len(phases) {
 			point(phases[i-1], "recorded")
 		}
 		if step == "undo" || i+1 < len(phases) && !slices.Contains(recording, phases[i+1]) {
