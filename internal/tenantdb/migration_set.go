@@ -30,17 +30,9 @@ type migrationSet struct {
 // readFiles spares reading files again that did not change: to look at their times
 // takes a fraction of that, and each job looks several times.
 type readFiles struct {
-	mu     sync.Mutex
-	stamp  string
-	up     []upFile
-	source *migrationSource
-}
-
-// at forgets what was read of files with another stamp. Its caller holds the lock.
-func (r *readFiles) at(stamp string) {
-	if stamp == "" || stamp != r.stamp {
-		r.stamp, r.up, r.source = stamp, nil, nil
-	}
+	mu    sync.Mutex
+	stamp string
+	up    []upFile
 }
 
 // unsettled is how long a file's time says nothing: a second write may leave the same.
@@ -105,15 +97,9 @@ func (set migrationSet) check() error {
 	return nil
 }
 
-// open lists the directory as it is now. What is returned is shared and not closed.
+// open lists the directory as it is now. What is returned is one goroutine's: the
+// library sorts its versions when it is first asked, without a lock.
 func (set migrationSet) open() (*migrationSource, error) {
-	stamp := set.stamp() // first: what changes meanwhile is read again next time
-	set.read.mu.Lock()
-	defer set.read.mu.Unlock()
-	set.read.at(stamp)
-	if set.read.source != nil {
-		return set.read.source, nil
-	}
 	if err := set.check(); err != nil {
 		return nil, err
 	}
@@ -121,8 +107,7 @@ func (set migrationSet) open() (*migrationSource, error) {
 	if err != nil {
 		return nil, err
 	}
-	set.read.source = &migrationSource{src}
-	return set.read.source, nil
+	return &migrationSource{src}, nil
 }
 
 // unclosable keeps the source from closing the caller's file system.
@@ -186,11 +171,10 @@ type upFile struct {
 
 // upFiles are the files that Migrate would run, in the order of their names.
 func (set migrationSet) upFiles() ([]upFile, error) {
-	stamp := set.stamp()
+	stamp := set.stamp() // first: what changes meanwhile is read again next time
 	set.read.mu.Lock()
 	defer set.read.mu.Unlock()
-	set.read.at(stamp)
-	if set.read.up != nil {
+	if stamp != "" && stamp == set.read.stamp {
 		return set.read.up, nil
 	}
 	if err := set.check(); err != nil {
@@ -216,6 +200,6 @@ func (set migrationSet) upFiles() ([]upFile, error) {
 		}
 		files = append(files, upFile{e.Name(), content})
 	}
-	set.read.up = files
+	set.read.stamp, set.read.up = stamp, files
 	return files, nil
 }
