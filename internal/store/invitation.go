@@ -16,14 +16,19 @@ func queueInvitation(tx *transaction, tenantID tenancy.TenantID, jobID tenancy.J
 		VALUES ($1, $2, $3, $4, $5)`, newID(), tenantID, jobID, nullable(actor.UserID), actor.Name)
 }
 
-// ringInvitation leaves a doorbell for the job's invitation in the outbox. That of
-// a job of the bulk goes there too, unless a person asked for it by name: a batch's
-// mails must not keep what somebody waits for from a worker.
+// ringInvitation leaves a doorbell for the job's invitation in the outbox.
 func ringInvitation(tx *transaction, jobID tenancy.JobID, asked bool) {
 	tx.Queue(`
 		INSERT INTO identity.outbox (task_type, queue, task_id, job_id)
-		SELECT $1, CASE WHEN `+isBulk+` AND NOT $5 THEN queue ELSE $2 END, $3, job_id FROM identity.job WHERE job_id = $4`,
-		tenancy.TaskInvitation, tenancy.QueueMail, newID(), jobID, asked)
+		SELECT $1, `+mailQueue("$4")+`, $2, job_id FROM identity.job WHERE job_id = $3`,
+		tenancy.TaskInvitation, newID(), jobID, asked)
+}
+
+// mailQueue is the queue of a doorbell for a job's invitation. That of a job of the bulk
+// goes there too, unless a person asked for it by name: a batch's mails must not keep
+// what somebody waits for from a worker.
+func mailQueue(asked string) string {
+	return `CASE WHEN ` + isBulk + ` AND NOT ` + asked + ` THEN queue ELSE '` + tenancy.QueueMail + `' END`
 }
 
 // RequestInvitation queues a fresh invitation for the tenant's first admin. One
@@ -139,31 +144,26 @@ func (s *Store) RetryInvitation(ctx context.Context, inv tenancy.Invitation, cau
 }
 
 // RingStalledInvitations rings for invitations that have been due for grace: Redis may
-// have lost their task, and a batch's have none before. A needless ring finds nothing to send.
+// have lost their task, and a batch's have none before. A needless ring finds nothing to
+// send. An invitation's rings have one task id, so however long its queue is paused or
+// its senders are slow, Redis has one of them.
 func (s *Store) RingStalledInvitations(ctx context.Context, grace time.Duration, limit int) (rung int, err error) {
-	err = s.inTx(ctx, func(tx *transaction) error {
-		rows, err := tx.Query(ctx, `
+	tag, err := s.pool.Exec(ctx, `
+		WITH due AS (
 			UPDATE identity.invitation SET run_after = now()
 			WHERE invitation_id IN (
 				SELECT i.invitation_id FROM identity.invitation i JOIN identity.tenant t USING (tenant_id)
 				WHERE i.status = 'queued' AND i.run_after < now() - $1::interval AND `+mailable+`
 				ORDER BY i.run_after LIMIT $2 FOR UPDATE OF i SKIP LOCKED)
-			RETURNING job_id`, grace, limit)
-		if err != nil {
-			return err
-		}
-		jobs, err := pgx.CollectRows(rows, pgx.RowTo[string])
-		if err != nil {
-			return err
-		}
-		rung = len(jobs)
-		for _, id := range jobs {
-			ringInvitation(tx, tenancy.JobID(id), false)
-		}
-		return nil
-	})
-	if err == nil && rung > 0 {
+			RETURNING invitation_id, job_id)
+		INSERT INTO identity.outbox (task_type, queue, task_id, job_id)
+		SELECT $3, `+mailQueue("false")+`, due.invitation_id, job_id FROM due JOIN identity.job USING (job_id)
+		ON CONFLICT (task_id) DO NOTHING`, grace, limit, tenancy.TaskInvitation)
+	if err != nil {
+		return 0, classify(err)
+	}
+	if tag.RowsAffected() > 0 {
 		s.wake()
 	}
-	return rung, err
+	return int(tag.RowsAffected()), nil
 }

@@ -60,6 +60,22 @@ func TestOutboxKeepsWhatRedisDidNotTake(t *testing.T) {
 	}
 }
 
+// TestOutboxEndsALongRound: what Redis took slowly is removed before the transaction has
+// idled too long, and the rest comes with the next round.
+func TestOutboxEndsALongRound(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	p.submit(t, tenancy.NewJob{Slug: "acme"})
+	p.submit(t, tenancy.NewJob{Slug: "bolt"})
+	n, err := p.RelayOutbox(t.Context(), 10, func(tenancy.Task) error { <-time.After(time.Second); return nil })
+	if n != 1 || err != nil {
+		t.Fatalf("relayed %d, %v; want the one that took all the time", n, err)
+	}
+	if rung := p.rings(t); len(rung) != 1 {
+		t.Errorf("left: %v, want the other", rung)
+	}
+}
+
 // While a relay enqueues, no other one does so with the same doorbells; and if it
 // dies or is stopped meanwhile, they stay.
 func TestOutboxKeepsWhatARelayDidNotFinish(t *testing.T) {

@@ -10,9 +10,15 @@ import (
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
+// relayRound is how long a round of RelayOutbox goes on: the transaction idles
+// meanwhile, and must end in time for what was enqueued to be removed, however far
+// away Redis is.
+const relayRound = time.Second
+
 // RelayOutbox hands up to limit doorbells to enqueue, oldest first, but those of
-// the bulk after all others, and removes those it took. Several relays share the work: each skips what another holds.
-// An enqueue that fails ends the round; what is left stays for the next one.
+// the bulk after all others, and removes those it took. Several relays share the work:
+// each skips what another holds. An enqueue that fails or a second that is over ends
+// the round; what is left stays for the next one.
 func (s *Store) RelayOutbox(ctx context.Context, limit int, enqueue func(tenancy.Task) error) (relayed int, err error) {
 	var failed error
 	err = s.inTx(ctx, func(tx *transaction) error {
@@ -24,7 +30,11 @@ func (s *Store) RelayOutbox(ctx context.Context, limit int, enqueue func(tenancy
 			return err
 		}
 		done := make([]int64, 0, len(tasks))
+		began := time.Now()
 		for _, t := range tasks {
+			if time.Since(began) >= relayRound {
+				break
+			}
 			if failed = enqueue(t); failed != nil {
 				break
 			}

@@ -221,6 +221,33 @@ func TestABatchsUnsentInvitationIsRungFor(t *testing.T) {
 	}
 }
 
+// However long a queue is paused, an invitation is rung for once in it.
+func TestAPausedQueueDoesNotFill(t *testing.T) {
+	t.Parallel()
+	b, p := setup(t), &post{}
+	ids := append(b.provisions(t, 1, nil), b.invited(t).ID)
+	b.drain(t)
+	before := map[string]int{tenancy.QueueMail: 1, tenancy.QueueBulk: 0}
+	for range 3 {
+		b.exec(t, `UPDATE identity.invitation SET run_after = now() - interval '1 minute'`)
+		for range 2 { // with the last round's in the outbox still, and without
+			if _, err := b.RingStalledInvitations(t.Context(), 0, 10); err != nil {
+				t.Fatal(err)
+			}
+		}
+		b.drain(t)
+		for queue, n := range before {
+			if got := b.counts(t, queue)["pending"]; got != n+1 {
+				t.Errorf("%s has %d tasks, want %d", queue, got, n+1)
+			}
+		}
+	}
+	b.mails(t, p)
+	for _, id := range ids {
+		b.awaitInvitation(t, id, "sent")
+	}
+}
+
 // roundCounter is a ledger that counts the reconciler's rounds.
 type roundCounter struct {
 	tasks.Ledger

@@ -20,7 +20,8 @@ const (
 	// taskTimeout is beyond any job: asynq's timeout would not end the work but
 	// only lose sight of it. Zero would mean asynq's default of half an hour.
 	taskTimeout = 24 * time.Hour
-	// enqueueTimeout bounds one word with Redis.
+	// enqueueTimeout bounds one word with Redis, well within what a transaction of
+	// master may idle.
 	enqueueTimeout = 3 * time.Second
 )
 
@@ -44,14 +45,15 @@ func decodePayload(t *asynq.Task) (tenancy.JobID, error) {
 	return p.JobID, nil
 }
 
-// OpenRedis connects to the Redis that opt names. It does not wait for an answer.
+// OpenRedis connects to the Redis that opt names. It does not wait for an answer. The
+// client's own timeouts bound each try; a context's end is only seen between two.
 func OpenRedis(opt asynq.RedisConnOpt) (redis.UniversalClient, error) {
 	switch o := opt.(type) {
 	case asynq.RedisClientOpt:
-		o.DialTimeout = enqueueTimeout
+		o.DialTimeout, o.ReadTimeout, o.WriteTimeout = enqueueTimeout, enqueueTimeout, enqueueTimeout
 		opt = o
 	case asynq.RedisFailoverClientOpt:
-		o.DialTimeout = enqueueTimeout
+		o.DialTimeout, o.ReadTimeout, o.WriteTimeout = enqueueTimeout, enqueueTimeout, enqueueTimeout
 		opt = o
 	}
 	client, ok := opt.MakeRedisClient().(redis.UniversalClient)

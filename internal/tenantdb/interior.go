@@ -70,6 +70,10 @@ func (w *work) within(ctx context.Context, f func(*session) error) error {
 			if s, err = w.connect(ctx, ""); err != nil {
 				return err
 			}
+			if err := w.stillOurs(ctx); err != nil {
+				leave(s.conn)
+				return err
+			}
 		}
 		err := f(s)
 		if err == nil && w.keeps {
@@ -82,6 +86,16 @@ func (w *work) within(ctx context.Context, f func(*session) error) error {
 			return err
 		}
 	}
+}
+
+// stillOurs asks the context's fence where no lock on the slug keeps others from having
+// given the name to another tenant's database. A session that was made before the
+// answer is in the job's own, and dropping that ends it.
+func (w *work) stillOurs(ctx context.Context) error {
+	if w.conn != nil {
+		return nil
+	}
+	return tenancy.CheckFence(ctx)
 }
 
 // becomeAdmin has the session act as the admin.

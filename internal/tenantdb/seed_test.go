@@ -1,6 +1,7 @@
 package tenantdb_test
 
 import (
+	"context"
 	"crypto/sha256"
 	"testing"
 	"time"
@@ -61,6 +62,28 @@ func TestSeedAdminAndInvitations(t *testing.T) {
 }
 
 // TestOneOpenInvitation: however many ask at once.
+// TestNoAdminForWhoeverHasTheNameNow: a worker that slept until the slug was another
+// tenant's seeds nothing there. The session that it kept was its own tenant's.
+func TestNoAdminForWhoeverHasTheNameNow(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.ensure(t)
+	held := tenancy.WithFence(t.Context(), func(context.Context) error { return nil })
+	if _, err := b.Migrate(held, b.server, b.slug, b.owner, b.appURL); err != nil {
+		t.Fatal(err)
+	}
+	b.drop(t)
+	b.owner = newOwner()
+	b.ensure(t)
+	b.migrate(t)
+	lost := tenancy.WithFence(t.Context(), func(context.Context) error { return tenancy.Errorf(tenancy.CodeLeaseLost, "lost") })
+	err := b.SeedAdmin(lost, b.server, b.slug, "admin@acme.example", "Acme Admin")
+	wantCode(t, err, tenancy.CodeLeaseLost, false)
+	if n := values[int64](t, b.appURL, "SELECT count(*) FROM identity.users"); n[0] != 0 {
+		t.Errorf("the tenant of that name got %d users", n[0])
+	}
+}
+
 func TestOneOpenInvitation(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
