@@ -29,6 +29,10 @@ func failure(err error, action, name string) error {
 	if code := status(err); code != 0 {
 		return refusal(kept, code, action, name)
 	}
+	if errors.Is(err, errPanic) {
+		return tenancy.Wrap(tenancy.CodeDependencyUnavailable, err,
+			"What answers at KEY_VAULT_URL does not answer as Key Vault does.")
+	}
 	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return tenancy.Wrap(tenancy.CodeDependencyUnavailable, kept,
 			"Key Vault's certificate is not trusted; KEY_VAULT_CA_FILE names extra authorities.")

@@ -2,10 +2,13 @@ package secrets_test
 
 import (
 	"context"
+	"encoding/pem"
 	"errors"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -125,6 +128,33 @@ func TestARefusedSignInKeepsItsAddress(t *testing.T) {
 		if !strings.HasSuffix(err.Error(), text) {
 			t.Errorf("%v, want %s", err, text)
 		}
+	}
+}
+
+// TestAChallengeThatIsNotKeyVaultsIsAnError: the SDK panics for one without a tenant.
+func TestAChallengeThatIsNotKeyVaultsIsAnError(t *testing.T) {
+	t.Parallel()
+	proxy := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("WWW-Authenticate", `Bearer authorization="https://proxy.example", resource="https://vault.azure.net"`)
+		w.WriteHeader(http.StatusUnauthorized)
+	}))
+	defer proxy.Close()
+	authority := filepath.Join(t.TempDir(), "ca.pem")
+	block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: proxy.Certificate().Raw})
+	if err := os.WriteFile(authority, block, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	v, err := secrets.Open(secrets.Config{URL: proxy.URL, CAFile: authority})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	err = v.Ping(t.Context())
+	if tenancy.CodeOf(err) != tenancy.CodeDependencyUnavailable || tenancy.IsTransient(err) {
+		t.Errorf("Ping: %v", err)
+	}
+	if strings.Contains(err.Error(), "://") {
+		t.Errorf("the error has an address: %v", err)
 	}
 }
 

@@ -2,6 +2,7 @@ package secrets
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/url"
@@ -77,7 +78,8 @@ func Open(cfg Config) (*Vault, error) {
 	}
 	client, err := azsecrets.NewClient(cfg.URL, credential, &azsecrets.ClientOptions{
 		ClientOptions: azcore.ClientOptions{
-			Transport: trusted,
+			Transport:       trusted,
+			PerCallPolicies: []policy.Policy{noPanic{}},
 			Retry: policy.RetryOptions{
 				MaxRetries:    orDefault(cfg.Retries, defaultRetries),
 				TryTimeout:    orDefault(cfg.TryTimeout, defaultTryTimeout),
@@ -96,6 +98,22 @@ func Open(cfg Config) (*Vault, error) {
 		settle: orDefault(cfg.Settle, defaultSettle),
 		poll:   orDefault(cfg.Poll, defaultPoll),
 	}, nil
+}
+
+// noPanic turns a panic of the SDK into an error. It has one for a challenge that names
+// no tenant, which something else than Key Vault at its address may send.
+type noPanic struct{}
+
+var errPanic = errors.New("the Key Vault client does not understand the answer")
+
+// Do implements policy.Policy.
+func (noPanic) Do(req *policy.Request) (answer *http.Response, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			answer, err = nil, fmt.Errorf("%w: %v", errPanic, p)
+		}
+	}()
+	return req.Next()
 }
 
 // Close lets go of idle connections. The vault stays usable.
