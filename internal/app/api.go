@@ -63,7 +63,7 @@ func RunAPI(ctx context.Context, cfg config.Config, log *slog.Logger, listener n
 	if err != nil {
 		return err
 	}
-	defer closePeople()
+	defer closeSoon(log, closePeople)
 	handler, err := http.New(http.Config{
 		Jobs: control.Store, Batches: control.Store, Tenants: control.Store, Servers: control.Store, Audit: control.Store,
 		Tokens:                apiTokens{control},

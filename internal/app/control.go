@@ -109,14 +109,9 @@ func MigrateMaster(ctx context.Context, databaseURL, role string) (version uint,
 	return version, store.GrantTo(ctx, databaseURL, role)
 }
 
-// closeLimit bounds Close: a connection to a server that hangs takes its time.
-const closeLimit = time.Second
-
 // Close closes all connections, but waits for none that cannot be closed soon.
 func (c *Control) Close() {
-	closed := make(chan struct{})
-	go func() {
-		defer close(closed)
+	closeSoon(c.log, func() {
 		if c.Databases != nil {
 			c.Databases.Close()
 		}
@@ -124,11 +119,23 @@ func (c *Control) Close() {
 			c.Vault.Close()
 		}
 		c.Store.Close()
+	})
+}
+
+// closeLimit bounds closeSoon: a connection to a server that hangs takes its time.
+const closeLimit = time.Second
+
+// closeSoon calls f, which closes connections, and does not wait for it beyond the limit.
+func closeSoon(log *slog.Logger, f func()) {
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		f()
 	}()
 	select {
 	case <-closed:
 	case <-time.After(closeLimit):
-		c.log.Warn("some connections could not be closed in time")
+		log.Warn("some connections could not be closed in time")
 	}
 }
 
