@@ -405,6 +405,11 @@ func TestMasterThatComesBackIsWaitedFor(t *testing.T) {
 			}
 			return nil
 		}
+		retry, ok := errors.AsType[*pipeline.Retry](w.run(t)) // a worker leaves the wait to its queue
+		if !ok || retry.After != pipeline.Backoff(2) || tenancy.CodeOf(retry) != tenancy.CodeDependencyUnavailable {
+			t.Errorf("one run ends with %v", retry)
+		}
+		tries = 0
 		if err := w.runner().RunUntilSettled(t.Context(), "j1"); err != nil || w.journal.job.Status != tenancy.JobComplete {
 			t.Errorf("%v, job %s", err, w.journal.job.Status)
 		}
