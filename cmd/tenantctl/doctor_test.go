@@ -1,13 +1,16 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/jackc/pgx/v5"
 
 	"github.com/tenantry/tenantry/internal/doctor"
 	"github.com/tenantry/tenantry/internal/tenancy"
@@ -180,5 +183,46 @@ func TestDoctor(t *testing.T) {
 	}
 	if got := p.exists(t, "well"); got != everything {
 		t.Errorf("the healthy tenant: %s", got)
+	}
+}
+
+// A repair waits for the slug, and master loses the session that keeps a retry from
+// beginning: what is there when the wait is over may be the new attempt's.
+func TestDoctorDropsNothingOnceARetryMayHaveBegun(t *testing.T) {
+	t.Parallel()
+	p := startPlane(t, 0, nil)
+	pgA := p.DBServers[0].AdminURL
+	job := p.submit(t, request("gone"))
+	p.exec(t, p.DatabaseURL, `UPDATE identity.job SET status = 'failed', error_code = 'E_INTERNAL', finished_at = now()`)
+	tenant := queryOne[string](t, p.DatabaseURL, `SELECT tenant_id FROM identity.job`)
+	mark := tenancy.Ownership{TenantID: tenancy.TenantID(tenant), JobID: tenancy.JobID(job)}
+	p.exec(t, pgA, "CREATE DATABASE tenant_gone")
+	p.exec(t, pgA, "COMMENT ON DATABASE tenant_gone IS '"+mark.String()+"'")
+
+	holder, err := pgx.Connect(t.Context(), pgA)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer holder.Close(context.WithoutCancel(t.Context()))
+	if _, err := holder.Exec(t.Context(), "SELECT pg_advisory_lock(hashtextextended('tenantry tenant_gone', 0))"); err != nil {
+		t.Fatal(err)
+	}
+	ended := p.runHere(t, "doctor", "--repair", "-o", "json")
+	eventually(t, 30*time.Second, "the repair waits, and its session is lost", func() bool {
+		return queryOne[int](t, p.DatabaseURL, `SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+			WHERE state = 'idle in transaction' AND query LIKE 'SELECT EXISTS (SELECT FROM identity.tenant%'`) > 0
+	})
+	if code, _, stderr := p.ctl(t, "retry-job", job); code != exitOK {
+		t.Fatalf("exit %d: %s", code, stderr)
+	}
+	if err := holder.Close(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := ended()
+	if code != exitJobFailed || !strings.Contains(stdout, `"repaired": false`) || !strings.Contains(stdout, "may have begun") {
+		t.Errorf("exit %d\n%s\n%s", code, stdout, stderr)
+	}
+	if n := queryOne[int](t, pgA, `SELECT count(*) FROM pg_database WHERE datname = 'tenant_gone'`); n != 1 {
+		t.Error("the database is dropped")
 	}
 }

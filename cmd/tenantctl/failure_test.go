@@ -46,6 +46,65 @@ func TestProvisionWithoutRedisAndWorkers(t *testing.T) {
 	}
 }
 
+// A lease that nobody holds any more, be it this very process's, is not waited for
+// for ever: the job goes on here once it has run out.
+func TestBreakGlassOutlivesALeaseNobodyHolds(t *testing.T) {
+	t.Parallel()
+	dir := migrations(t, map[string]string{"1_slow.up.sql": `SELECT pg_sleep(1);`, "no-template": ""})
+	p := startPlane(t, 0, map[string]string{"TENANT_MIGRATIONS": dir})
+	const held = "A worker has the job, or had it a moment ago"
+
+	t.Run("of a process that was killed", func(t *testing.T) {
+		id := p.submit(t, request("killed"))
+		p.exec(t, p.DatabaseURL, `UPDATE identity.job SET status = 'running', lease_owner = 'gone', lease_epoch = lease_epoch + 1,
+			lease_until = now() + interval '1 second' WHERE slug = 'killed'`)
+		code, stdout, stderr := p.runHere(t, "run-job", id, "-o", "json")()
+		if code != exitOK || !strings.Contains(stdout, `"complete"`) || strings.Count(stderr, held) != 1 {
+			t.Errorf("exit %d\n%s\n%s", code, stdout, stderr)
+		}
+	})
+	t.Run("of this process, which could not write to master", func(t *testing.T) {
+		p.exec(t, p.DatabaseURL, `CREATE SEQUENCE identity.hiccup;
+			CREATE FUNCTION identity.hiccup() RETURNS trigger LANGUAGE plpgsql AS $$
+				BEGIN IF nextval('identity.hiccup') = 1 THEN RAISE 'no'; END IF; RETURN NEW; END $$;
+			CREATE TRIGGER hiccup BEFORE UPDATE ON identity.job FOR EACH ROW
+				WHEN (NEW.slug = 'hiccup' AND NEW.phase = 'migrations_applied') EXECUTE FUNCTION identity.hiccup()`)
+		ended := p.runHere(t, "provision-tenant", "--slug", "hiccup", "--display-name", "x", "--admin-email", "a@x.example")
+		eventually(t, 30*time.Second, "a write fails", func() bool {
+			return queryOne[bool](t, p.DatabaseURL, `SELECT is_called FROM identity.hiccup`)
+		})
+		p.exec(t, p.DatabaseURL, `UPDATE identity.job SET lease_until = now() + interval '3 seconds' WHERE slug = 'hiccup'`)
+		code, stdout, stderr := ended()
+		if code != exitOK || strings.Count(stderr, held) != 1 || p.exists(t, "hiccup") != everything {
+			t.Errorf("exit %d\n%s\n%s", code, stdout, stderr)
+		}
+	})
+	t.Run("of a worker that took the job and died", func(t *testing.T) {
+		ended := p.runHere(t, "provision-tenant", "--slug", "stolen", "--display-name", "x", "--admin-email", "a@x.example")
+		eventually(t, 30*time.Second, "the job is taken", func() bool {
+			return queryOne[int](t, p.DatabaseURL, `WITH taken AS (
+				UPDATE identity.job SET lease_owner = 'gone', lease_epoch = lease_epoch + 1, lease_until = now() + interval '2 seconds'
+				WHERE slug = 'stolen' AND phase = 'migrations_applied' RETURNING 1) SELECT count(*) FROM taken`) > 0
+		})
+		code, stdout, stderr := ended()
+		if code != exitOK || strings.Count(stderr, held) != 1 || p.exists(t, "stolen") != everything {
+			t.Errorf("exit %d\n%s\n%s", code, stdout, stderr)
+		}
+	})
+}
+
+// runHere begins a command that runs a job. The function it returns waits for its end.
+func (p *plane) runHere(t *testing.T, args ...string) func() (code int, stdout, stderr string) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	var code int
+	var stdout, stderr string
+	ended := make(chan struct{})
+	go func() { defer close(ended); code, stdout, stderr = p.ctlContext(ctx, args...) }()
+	t.Cleanup(func() { cancel(); <-ended })
+	return func() (int, string, string) { <-ended; return code, stdout, stderr }
+}
+
 func TestRedisAwayDelaysButLosesNothing(t *testing.T) {
 	t.Parallel()
 	p := startPlane(t, 1, nil)

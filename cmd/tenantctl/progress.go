@@ -27,17 +27,24 @@ type progress struct {
 
 func newProgress(w io.Writer, job tenancy.Job) *progress {
 	p := &progress{w: w}
-	done := 0
 	for _, ph := range job.Phases {
 		p.names = append(p.names, ph.Name)
-		if ph.Status == tenancy.PhaseDone {
-			done++
-		}
 	}
 	if p.bar = newBar(w, len(p.names), string(job.Slug)); p.bar != nil {
-		_ = p.bar.Set(done)
+		_ = p.bar.Set(done(job))
 	}
 	return p
+}
+
+// done counts a job's phases that are done.
+func done(job tenancy.Job) int {
+	n := 0
+	for _, ph := range job.Phases {
+		if ph.Status == tenancy.PhaseDone {
+			n++
+		}
+	}
+	return n
 }
 
 // newBar is a live line, nil unless w is a terminal.
@@ -69,12 +76,14 @@ func (p *progress) observe(e pipeline.Event) {
 		if p.bar != nil {
 			p.bar.Describe(fmt.Sprintf("%s  %s", e.Job.Slug, e.Phase))
 		}
+	case e.Phase == "":
+		p.say(fmt.Sprintf("trouble with master: %s; again in %s", tenancy.AsError(e.Err).Message, e.Retry))
 	case e.Retry > 0:
 		p.line(e, "trouble", fmt.Sprintf("%s; again in %s", tenancy.AsError(e.Err).Message, e.Retry))
 	case e.Status == tenancy.PhaseDone:
 		p.line(e, "done", details(e.Detail))
 		if p.bar != nil {
-			_ = p.bar.Add(1)
+			_ = p.bar.Set(done(e.Job)) // a phase may be done again, or by another worker
 		}
 	case e.Status == tenancy.PhaseFailed:
 		err := tenancy.AsError(e.Err)
@@ -84,13 +93,17 @@ func (p *progress) observe(e pipeline.Event) {
 	}
 }
 
-// line prints what became of a phase above the live line.
+// line prints what became of a phase.
 func (p *progress) line(e pipeline.Event, word, rest string) {
+	n := slices.Index(p.names, e.Phase) + 1
+	p.say(fmt.Sprintf("[%d/%d] %-18s  %-7s %6s  %s", n, len(p.names), e.Phase, word, e.Elapsed.Round(time.Millisecond), rest))
+}
+
+// say prints a line above the live one.
+func (p *progress) say(text string) {
 	if p.bar != nil {
 		_ = p.bar.Clear()
 	}
-	n := slices.Index(p.names, e.Phase) + 1
-	text := fmt.Sprintf("[%d/%d] %-18s  %-7s %6s  %s", n, len(p.names), e.Phase, word, e.Elapsed.Round(time.Millisecond), rest)
 	fmt.Fprintln(p.w, strings.TrimRight(text, " "))
 	if p.bar != nil {
 		_ = p.bar.RenderBlank()

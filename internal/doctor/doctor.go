@@ -79,7 +79,8 @@ type Registry interface {
 	SurveyJobs(ctx context.Context, since time.Time) ([]tenancy.SurveyedJob, error)
 	Clock(ctx context.Context) (time.Time, error)
 	// WhileIdle runs f while no job of the slug can begin anew, if none is under
-	// way and the slug has a master row as expected.
+	// way and the slug has a master row as expected. The fence of f's context fails
+	// once a job may have begun.
 	WhileIdle(ctx context.Context, slug tenancy.Slug, registered bool, f func(context.Context) error) error
 	FreeStaleReservation(ctx context.Context, id tenancy.JobID) error
 	WarmServers(ctx context.Context) (servers []tenancy.WarmServer, waiting bool, err error)

@@ -18,6 +18,8 @@ type journal struct {
 	due   time.Duration
 	// step, if set, is called before and after each write takes effect.
 	step func(point string)
+	// fail, if set, is how master answers who asks for the lease.
+	fail func(context.Context) error
 }
 
 func newJournal(phases ...tenancy.PhaseName) *journal {
@@ -43,7 +45,12 @@ func (j *journal) copyJob() tenancy.Job {
 	return job
 }
 
-func (j *journal) AcquireLease(_ context.Context, id tenancy.JobID, owner string, _ time.Duration) (tenancy.Job, tenancy.Lease, error) {
+func (j *journal) AcquireLease(ctx context.Context, id tenancy.JobID, owner string, _ time.Duration) (tenancy.Job, tenancy.Lease, error) {
+	if j.fail != nil {
+		if err := j.fail(ctx); err != nil {
+			return tenancy.Job{}, tenancy.Lease{}, err
+		}
+	}
 	j.at("before acquire")
 	defer j.at("after acquire")
 	j.mu.Lock()

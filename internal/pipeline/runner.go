@@ -110,7 +110,7 @@ func (r *Runner) Run(ctx context.Context, id tenancy.JobID) error {
 	job, lease, err := r.Journal.AcquireLease(ctx, id, r.Owner, ttl)
 	if err != nil {
 		if tenancy.IsTransient(err) {
-			return &Retry{After: Backoff(2), Err: err}
+			return &Retry{After: Backoff(2), Err: &unrecordedError{err}}
 		}
 		return err
 	}
@@ -137,33 +137,52 @@ func (r *Runner) Run(ctx context.Context, id tenancy.JobID) error {
 
 // RunUntilSettled is Run for a caller without a queue: it waits and tries again
 // by itself. It gives up, leaving the job to the workers, when master cannot be
-// reached for MaxFailures tries in a row or ctx ends.
+// reached for MaxFailures tries in a row, with a *tenancy.Error, or when ctx ends, with
+// ErrDraining. The observer is told of each such try but the last, without the job.
 func (r *Runner) RunUntilSettled(ctx context.Context, id tenancy.JobID) error {
+	bounded := *r
+	bounded.Journal = impatient{r.Journal}
 	for unrecorded := 0; ; {
-		err := r.Run(ctx, id)
+		err := bounded.Run(ctx, id)
 		retry, ok := errors.AsType[*Retry](err)
 		if !ok {
 			return err
 		}
-		if _, recorded := errors.AsType[*unrecordedError](retry.Err); recorded {
+		after := retry.After
+		if _, away := errors.AsType[*unrecordedError](retry.Err); away {
 			if unrecorded++; unrecorded >= MaxFailures {
-				return retry.Err
+				return tenancy.AsError(retry.Err)
+			}
+			// Long enough altogether for a standby to take master's place.
+			after = Backoff(unrecorded)
+			if r.Observe != nil {
+				r.Observe(Event{Err: retry.Err, Retry: after})
 			}
 		} else {
 			unrecorded = 0
 		}
 		select {
-		case <-time.After(retry.After):
+		case <-time.After(after):
 		case <-ctx.Done():
 			return errors.Join(ErrDraining, context.Cause(ctx))
 		}
 	}
 }
 
+// impatient is a Journal that a master which hangs does not keep from giving up: all
+// else that is asked of master has a limit already.
+type impatient struct{ Journal }
+
+func (j impatient) AcquireLease(ctx context.Context, id tenancy.JobID, owner string, ttl time.Duration) (tenancy.Job, tenancy.Lease, error) {
+	ctx, cancel := context.WithTimeout(ctx, journalTimeout)
+	defer cancel()
+	return j.Journal.AcquireLease(ctx, id, owner, ttl)
+}
+
 // unrecordedError marks a failure to write the journal itself.
 type unrecordedError struct{ err error }
 
-func (e *unrecordedError) Error() string { return "cannot record the job's progress: " + e.err.Error() }
+func (e *unrecordedError) Error() string { return "cannot write the job's journal: " + e.err.Error() }
 func (e *unrecordedError) Unwrap() error { return e.err }
 
 func (r *Runner) draining() bool {

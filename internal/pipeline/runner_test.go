@@ -359,6 +359,63 @@ func TestAWorkerThatLostTheLeaseStops(t *testing.T) {
 	}
 }
 
+// A caller without a queue waits for master, as long as a phase would be tried, and no
+// longer.
+func TestMasterThatStaysAwayIsGivenUp(t *testing.T) {
+	t.Parallel()
+	for name, fail := range map[string]func(context.Context) error{
+		"it refuses": func(context.Context) error { return passing },
+		"it hangs":   func(ctx context.Context) error { <-ctx.Done(); return fmt.Errorf("cannot ask: %w", ctx.Err()) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+				defer cancel()
+				w := newWorld()
+				tries := 0
+				w.journal.fail = func(ctx context.Context) error { tries++; return fail(ctx) }
+				r := w.runner()
+				var told []time.Duration
+				r.Observe = func(e pipeline.Event) { told = append(told, e.Retry) }
+				err := r.RunUntilSettled(ctx, "j1")
+				if e, ok := errors.AsType[*tenancy.Error](err); !ok || !e.Transient || tries != pipeline.MaxFailures {
+					t.Errorf("%v after %d tries", err, tries)
+				}
+				want := []time.Duration{}
+				for n := 1; n < pipeline.MaxFailures; n++ {
+					want = append(want, pipeline.Backoff(n))
+				}
+				if diff := cmp.Diff(want, told); diff != "" {
+					t.Error(diff)
+				}
+			})
+		})
+	}
+}
+
+func TestMasterThatComesBackIsWaitedFor(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld()
+		tries := 0
+		w.journal.fail = func(context.Context) error {
+			if tries++; tries < pipeline.MaxFailures {
+				return passing
+			}
+			return nil
+		}
+		retry, ok := errors.AsType[*pipeline.Retry](w.run(t)) // a worker leaves the wait to its queue
+		if !ok || retry.After != pipeline.Backoff(2) || tenancy.CodeOf(retry) != tenancy.CodeDependencyUnavailable {
+			t.Errorf("one run ends with %v", retry)
+		}
+		tries = 0
+		if err := w.runner().RunUntilSettled(t.Context(), "j1"); err != nil || w.journal.job.Status != tenancy.JobComplete {
+			t.Errorf("%v, job %s", err, w.journal.job.Status)
+		}
+	})
+}
+
 type slow struct{ thing }
 
 func (slow) Limit() time.Duration { return time.Millisecond }

@@ -222,6 +222,30 @@ func TestWhileIdle(t *testing.T) {
 	}
 }
 
+// Who works while a slug is idle can ask whether it still is: master may have lost the
+// session that sees to it, and a retry may have begun.
+func TestWhileIdleIsNoLonger(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	lease := p.hold(t, tenancy.NewJob{Slug: "acme"})
+	p.fail(t, lease)
+	err := p.WhileIdle(t.Context(), "acme", false, func(ctx context.Context) error {
+		if end, ok := ctx.Deadline(); !ok || time.Until(end) > 5*time.Minute {
+			t.Errorf("it may take until %v", end)
+		}
+		if err := tenancy.CheckFence(ctx); err != nil {
+			t.Errorf("while it is idle: %v", err)
+		}
+		p.exec(t, `SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+			WHERE datname = current_database() AND state = 'idle in transaction'`)
+		if _, err := p.RetryJob(ctx, lease.JobID, operator); err != nil {
+			t.Error(err)
+		}
+		return tenancy.CheckFence(ctx)
+	})
+	wantCode(t, err, tenancy.CodeLeaseLost)
+}
+
 // A request for an invitation that is queued already makes it due at once; one
 // that is being sent is left to its sender.
 func TestRequestsForInvitationsMeet(t *testing.T) {

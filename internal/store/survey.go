@@ -74,10 +74,14 @@ func (s *Store) RingJob(ctx context.Context, id tenancy.JobID) error {
 	return err
 }
 
+// idleLimit is how long a slug is kept idle: less than master lets a transaction idle.
+const idleLimit = 4 * time.Minute
+
 // WhileIdle runs f while no job of the slug can begin anew, and only if none is
 // under way and the slug has a master row as expected. It fails with
 // CodeJobInProgress or CodeConflict otherwise: the world has changed since it was
-// looked at.
+// looked at. f's context ends after idleLimit, and its fence, which only one goroutine
+// may ask at a time, fails with CodeLeaseLost once a job may have begun.
 func (s *Store) WhileIdle(ctx context.Context, slug tenancy.Slug, registered bool, f func(context.Context) error) error {
 	return s.inTx(ctx, func(tx *transaction) error {
 		// The transaction idles while f works.
@@ -106,6 +110,16 @@ func (s *Store) WhileIdle(ctx context.Context, slug tenancy.Slug, registered boo
 		if found != registered {
 			return tenancy.Errorf(tenancy.CodeConflict, "The slug %q has changed since it was looked at.", slug)
 		}
-		return f(ctx)
+		idle, cancel := context.WithTimeout(ctx, idleLimit)
+		defer cancel()
+		// While this transaction answers, it has its locks. With a fence f waits for no
+		// slug on a server for long: it ends the session of whoever has it, a worker that
+		// lost its job, or one with a new job, which is tried again.
+		return f(tenancy.WithFence(idle, func(ctx context.Context) error {
+			if _, err := tx.Exec(ctx, `SELECT`); err != nil {
+				return tenancy.Wrap(tenancy.CodeLeaseLost, err, "Master no longer keeps the slug idle; a job may have begun.")
+			}
+			return nil
+		}))
 	})
 }
