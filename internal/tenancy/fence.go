@@ -12,7 +12,7 @@ func WithFence(ctx context.Context, fence func(context.Context) error) context.C
 	return context.WithValue(ctx, fenceKey{}, fence)
 }
 
-// HasFence reports whether the context is a job's.
+// HasFence reports whether the context has a fence, as a job's has.
 func HasFence(ctx context.Context) bool {
 	_, ok := ctx.Value(fenceKey{}).(func(context.Context) error)
 	return ok

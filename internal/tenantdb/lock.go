@@ -114,7 +114,8 @@ func (w *work) lock(ctx context.Context, name string, questions ...question) err
 
 // evict ends the session that holds the lock, if the caller has a fence: one job a
 // slug is under way, and one maker a prepared database, so the holder is a worker that
-// lost it, suspended or cut off. Without a fence it waits on.
+// lost it, suspended or cut off. (Where the caller is the doctor it may be a job that has
+// just begun, which tries again.) Without a fence it waits on.
 func (w *work) evict(ctx context.Context, name string) error {
 	if !tenancy.HasFence(ctx) {
 		return nil
