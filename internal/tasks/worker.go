@@ -115,9 +115,11 @@ func (w *Worker) Run(ctx context.Context) error {
 	rec := &reconciler{ledger: w.cfg.Ledger, inspector: inspector, purge: w.cfg.PurgeExpired, mail: w.cfg.Mailer != nil, log: w.cfg.Log}
 	background.Go(func() { w.cfg.Relay.Run(loops) })
 	background.Go(func() { rec.run(loops) })
+	// The keeper stops as soon as it is told to: nobody waits for what it does.
+	keeping, stopKeeping := context.WithCancel(ctx)
+	defer stopKeeping()
 	if w.cfg.Pool != nil {
-		// It stops at once: nobody waits for what it does.
-		background.Go(func() { newKeeper(*w.cfg.Pool, w.cfg.Log).run(ctx) })
+		background.Go(func() { newKeeper(*w.cfg.Pool, w.cfg.Log).run(keeping) })
 	}
 
 	if err := w.waitForRedis(ctx); err != nil {

@@ -181,7 +181,7 @@ func TestAWorkerWaitsForRedis(t *testing.T) {
 
 func TestAWorkerThatRedisRefusesFailsAtOnce(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
+	b := setupWarm(t)
 	u, err := url.Parse(b.redisURL)
 	if err != nil {
 		t.Fatal(err)
@@ -191,8 +191,14 @@ func TestAWorkerThatRedisRefusesFailsAtOnce(t *testing.T) {
 	worker := tasks.NewWorker(tasks.WorkerConfig{
 		Redis: refused, Concurrency: 1, Runner: &answers{}, Jobs: b.Store, Ledger: idle{},
 		Relay: tasks.NewRelay(b.Store, refused, quiet), Draining: make(chan struct{}), Log: quiet,
+		Pool: &tasks.WarmPool{Ledger: b.Store, Servers: b.servers},
 	})
-	if err := worker.Run(t.Context()); err == nil {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := worker.Run(ctx); err == nil {
 		t.Error("no error")
+	}
+	if ctx.Err() != nil {
+		t.Error("it went on until it was told to stop")
 	}
 }
