@@ -195,6 +195,8 @@ func NewLogger(cfg config.Config, w io.Writer) *slog.Logger {
 func Main(program string, needs []string, run func(context.Context, config.Config, *slog.Logger) error) int {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	// A second signal ends the process the ordinary way.
+	context.AfterFunc(ctx, stop)
 	err := func() error {
 		getenv, err := config.Flags(program, os.Args[1:], os.Getenv)
 		if err != nil {

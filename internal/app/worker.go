@@ -57,7 +57,6 @@ func RunWorker(ctx context.Context, cfg config.Config, log *slog.Logger, grace t
 	if err != nil {
 		return err
 	}
-	defer redis.Close()
 	mailer, err := openMailer(cfg, log)
 	if err != nil {
 		return err
@@ -88,6 +87,8 @@ func RunWorker(ctx context.Context, cfg config.Config, log *slog.Logger, grace t
 			Size: cfg.WarmPoolSize, Ledger: control.Store, Servers: control.Databases, Warmed: m.warmed,
 		},
 		Draining: draining, Log: log,
+		// Before Run there is no connection to be closed.
+		Ended: func() { _ = redis.Close() },
 	})
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return worker.Run(ctx) })

@@ -119,6 +119,10 @@ func ringIdle(ctx context.Context, tx *transaction, id tenancy.JobID) error {
 // after which master gives up one that went silent.
 const leadHeartbeat = 15 * time.Second
 
+// lastHeartbeat is how long the end of ctx leaves a heartbeat that is under way: a worker
+// that stops waits for no master that is silent.
+const lastHeartbeat = time.Second
+
 // Lead runs f if no other process leads under that name at the moment, for as
 // long as f runs. f's context ends when the lead is lost.
 func (s *Store) Lead(ctx context.Context, name string, f func(context.Context) error) error {
@@ -132,9 +136,13 @@ func (s *Store) Lead(ctx context.Context, name string, f func(context.Context) e
 		if err != nil || !leader {
 			return err
 		}
+		// The end of ctx must not end the transaction with it.
+		asking, giveUp := context.WithCancel(context.WithoutCancel(ctx))
+		defer giveUp()
+		defer context.AfterFunc(ctx, func() { time.AfterFunc(lastHeartbeat, giveUp) })()
 		held, lost := context.WithCancelCause(ctx)
 		var beating sync.WaitGroup
-		beating.Go(func() { beat(held, tx, lost) })
+		beating.Go(func() { beat(held, asking, tx, lost) })
 		err = f(held)
 		lost(nil)
 		beating.Wait()
@@ -142,8 +150,8 @@ func (s *Store) Lead(ctx context.Context, name string, f func(context.Context) e
 	})
 }
 
-// beat uses the transaction until ctx ends, and calls lost when it cannot.
-func beat(ctx context.Context, tx *transaction, lost context.CancelCauseFunc) {
+// beat uses the transaction, under asking, until ctx ends, and calls lost when it cannot.
+func beat(ctx, asking context.Context, tx *transaction, lost context.CancelCauseFunc) {
 	tick := time.NewTicker(leadHeartbeat)
 	defer tick.Stop()
 	for {
@@ -152,8 +160,7 @@ func beat(ctx context.Context, tx *transaction, lost context.CancelCauseFunc) {
 			return
 		case <-tick.C:
 		}
-		// The end of ctx must not end the transaction with it.
-		asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), leadHeartbeat)
+		asking, cancel := context.WithTimeout(asking, leadHeartbeat)
 		_, err := tx.Exec(asking, `SELECT`)
 		cancel()
 		if err != nil {

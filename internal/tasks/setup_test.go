@@ -163,6 +163,9 @@ func (b *bench) start(t *testing.T, change func(*tasks.WorkerConfig)) (stop func
 		Jobs: b.Store, Ledger: idle{}, Relay: b.relay(), Invitations: b.Store,
 		TenantURL: "https://{slug}.example.com", Draining: make(chan struct{}), Log: quiet,
 	}
+	gone := make(chan struct{})
+	cfg.Ended = func() { close(gone) }
+	t.Cleanup(func() { <-gone })
 	change(&cfg)
 	ctx, cancel := context.WithCancel(context.Background())
 	ended := make(chan error, 1)

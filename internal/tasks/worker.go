@@ -29,6 +29,9 @@ const (
 	// putBack is what asynq gets after that to end the tasks that are done, and to put
 	// back those that are abandoned.
 	putBack = time.Second
+	// endLimit bounds that, and the end of all that runs besides: the Redis client waits
+	// long for an answer, whatever becomes of a context, and there may come none.
+	endLimit = putBack + time.Second
 )
 
 // WorkerConfig is what a Worker works with.
@@ -57,7 +60,10 @@ type WorkerConfig struct {
 	Pool *WarmPool
 	// Draining is closed when the worker is told to stop; the Runner heeds it.
 	Draining chan struct{}
-	Log      *slog.Logger
+	// Ended is called once the worker does not use Redis any more, which may be after
+	// Run: asynq panics if its client is closed before. May be nil.
+	Ended func()
+	Log   *slog.Logger
 }
 
 // Worker takes tasks from Redis, relays the outbox, reconciles and keeps the pool of
@@ -101,26 +107,42 @@ func NewWorker(cfg WorkerConfig) *Worker { return &Worker{cfg: cfg} }
 
 // Run works until ctx ends and then stops gracefully: no new task is taken, jobs
 // are given back at their next phase boundary or, after the grace, in the middle
-// of a phase. It fails at once if Redis refuses the worker; if Redis is merely
-// away it waits for it.
+// of a phase. What waits in vain for Redis then is left behind. It fails at once if
+// Redis refuses the worker; if Redis is merely away it waits for it.
 func (w *Worker) Run(ctx context.Context) error {
 	work, interrupt := context.WithCancel(context.WithoutCancel(ctx))
 	defer interrupt()
 
 	var background sync.WaitGroup
-	defer background.Wait()
+	var servers []*asynq.Server
 	loops, stopLoops := context.WithCancel(context.WithoutCancel(ctx))
-	defer stopLoops()
+	defer func() {
+		stopLoops()
+		for _, server := range servers {
+			background.Go(server.Shutdown)
+		}
+		ended := within(endLimit, func() {
+			background.Wait()
+			if w.cfg.Ended != nil {
+				w.cfg.Ended()
+			}
+		})
+		if !ended {
+			w.cfg.Log.Warn("some of what the worker runs could not be ended in time")
+		}
+	}()
 	inspector := asynq.NewInspectorFromRedisClient(w.cfg.Redis)
 	rec := &reconciler{ledger: w.cfg.Ledger, inspector: inspector, purge: w.cfg.PurgeExpired, mail: w.cfg.Mailer != nil, log: w.cfg.Log}
 	background.Go(func() { w.cfg.Relay.Run(loops) })
 	background.Go(func() { rec.run(loops) })
+	// The keeper stops as soon as it is told to: nobody waits for what it does.
+	keeping, stopKeeping := context.WithCancel(ctx)
+	defer stopKeeping()
 	if w.cfg.Pool != nil {
-		// It stops at once: nobody waits for what it does.
-		background.Go(func() { newKeeper(*w.cfg.Pool, w.cfg.Log).run(ctx) })
+		background.Go(func() { newKeeper(*w.cfg.Pool, w.cfg.Log).run(keeping) })
 	}
 
-	if err := w.waitForRedis(ctx); err != nil {
+	if err := w.waitForRedis(ctx); err != nil || ctx.Err() != nil {
 		return err
 	}
 	interactive, bulk := Shares(w.cfg.Concurrency)
@@ -128,13 +150,12 @@ func (w *Worker) Run(ctx context.Context) error {
 	if w.cfg.Mailer == nil {
 		delete(waited, tenancy.QueueMail)
 	}
-	servers := []*asynq.Server{
+	servers = []*asynq.Server{
 		w.server(interactive, waited, taskCheckInterval), w.server(bulk, bulkQueues, bulkCheckInterval),
 	}
 	handler := w.mux(work, inspector)
 	for _, server := range servers {
 		if err := server.Start(handler); err != nil {
-			shutdown(servers)
 			return fmt.Errorf("cannot start the task server: %w", err)
 		}
 	}
@@ -142,16 +163,17 @@ func (w *Worker) Run(ctx context.Context) error {
 
 	<-ctx.Done()
 	w.cfg.Log.Info("worker stopping")
+	// Jobs do not wait for it: a server stops once Redis has answered what it asked last.
+	// A task that it gets with that is refused by begin.
 	for _, server := range servers {
-		server.Stop()
+		background.Go(server.Stop)
 	}
 	close(w.cfg.Draining)
 	w.beginNoMore()
-	if !w.wait(w.cfg.Grace) {
+	if !within(w.cfg.Grace, w.inflight.Wait) {
 		interrupt()
-		w.wait(abandonAfter)
+		within(abandonAfter, w.inflight.Wait)
 	}
-	shutdown(servers)
 	return nil
 }
 
@@ -170,22 +192,20 @@ func (w *Worker) server(concurrency int, queues map[string]int, check time.Durat
 	})
 }
 
-// shutdown ends all servers together: each waits for its own handlers.
-func shutdown(servers []*asynq.Server) {
-	var wait sync.WaitGroup
-	for _, server := range servers {
-		wait.Go(server.Shutdown)
-	}
-	wait.Wait()
-}
-
 // waitForRedis returns when Redis answers or ctx ends.
 func (w *Worker) waitForRedis(ctx context.Context) error {
 	told := false
 	for {
-		err := w.cfg.Redis.Ping(ctx).Err()
-		if err == nil || ctx.Err() != nil {
-			return nil //nolint:nilerr // told to stop meanwhile
+		var err error
+		answer := make(chan error, 1)
+		go func() { answer <- w.cfg.Redis.Ping(ctx).Err() }()
+		select {
+		case <-ctx.Done(): // of which a client that waits for an answer takes no notice
+			return nil
+		case err = <-answer:
+		}
+		if err == nil {
+			return nil
 		}
 		if refused(err) {
 			return fmt.Errorf("cannot use Redis: %w", err)
@@ -255,10 +275,10 @@ func (w *Worker) mux(work context.Context, inspector *asynq.Inspector) asynq.Han
 	return mux
 }
 
-// wait reports whether every handler returned within d.
-func (w *Worker) wait(d time.Duration) bool {
+// within reports whether wait returned within d.
+func within(d time.Duration, wait func()) bool {
 	done := make(chan struct{})
-	go func() { w.inflight.Wait(); close(done) }()
+	go func() { wait(); close(done) }()
 	select {
 	case <-done:
 		return true

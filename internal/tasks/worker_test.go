@@ -2,8 +2,11 @@ package tasks_test
 
 import (
 	"context"
+	"net"
 	"net/url"
+	"strconv"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -53,13 +56,7 @@ func TestAStoppingWorkerGivesItsJobBack(t *testing.T) {
 			if took := time.Since(began); took > 5*time.Second {
 				t.Errorf("stopping took %s", took)
 			}
-			// Given back: due at once, held by nobody, nothing counted as failed.
-			free := scan[bool](t, b, `
-				SELECT status = 'running' AND lease_until IS NULL AND run_after <= now() AND failures = 0 AND error_code = ''
-				FROM identity.job WHERE job_id = $1`, job.ID)
-			if !free {
-				t.Errorf("the job was not given back: %+v", b.job(t, job.ID))
-			}
+			b.wantGivenBack(t, job)
 			info := b.task(t, tenancy.QueueProvision, firstTask(job))
 			if info == nil || info.State != asynq.TaskStateRetry || time.Until(info.NextProcessAt) > 0 {
 				t.Errorf("the task is not in its queue again: %+v", info)
@@ -71,6 +68,17 @@ func TestAStoppingWorkerGivesItsJobBack(t *testing.T) {
 				t.Errorf("the phase was done %d times, want %d", got, c.does)
 			}
 		})
+	}
+}
+
+// wantGivenBack checks that a job is due at once, held by nobody, and has not failed.
+func (b *bench) wantGivenBack(t *testing.T, job tenancy.Job) {
+	t.Helper()
+	free := scan[bool](t, b, `
+		SELECT status = 'running' AND lease_until IS NULL AND run_after <= now() AND failures = 0 AND error_code = ''
+		FROM identity.job WHERE job_id = $1`, job.ID)
+	if !free {
+		t.Errorf("the job was not given back: %+v", b.job(t, job.ID))
 	}
 }
 
@@ -179,9 +187,69 @@ func TestAWorkerWaitsForRedis(t *testing.T) {
 	b.awaitJob(t, job.ID, tenancy.JobComplete)
 }
 
+// A Redis that says nothing holds up no worker that is to stop, nor its jobs: the client
+// waits for answers, whatever becomes of the context.
+func TestASilentRedisHoldsUpNoStoppingWorker(t *testing.T) {
+	t.Parallel()
+	b := setupOn(t, ownRedis(t).URL())
+	job := b.submit(t)
+	started, draining := make(chan struct{}), make(chan struct{})
+	stop := b.start(t, func(cfg *tasks.WorkerConfig) {
+		cfg.Draining = draining
+		cfg.Runner = b.runner(func(context.Context, *pipeline.Run) error {
+			close(started)
+			<-draining
+			return nil
+		}, draining)
+	})
+	<-started
+	pid, err := strconv.Atoi(b.redis.InfoMap(t.Context(), "server").Item("Server", "process_id"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	signal := func(s syscall.Signal) {
+		if err := syscall.Kill(pid, s); err != nil {
+			t.Fatal(err)
+		}
+	}
+	signal(syscall.SIGSTOP)
+	late := b.submit(t) // the relay waits for an answer too
+	began := time.Now()
+	stop()
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("stopping took %s", took)
+	}
+	b.wantGivenBack(t, job)
+	signal(syscall.SIGCONT)
+	b.start(t, b.runs(done))
+	b.awaitJob(t, job.ID, tenancy.JobComplete)
+	b.awaitJob(t, late.ID, tenancy.JobComplete)
+}
+
+func TestAWorkerStopsWaitingForASilentRedis(t *testing.T) {
+	t.Parallel()
+	silent, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer silent.Close()
+	b := setupOn(t, "redis://"+silent.Addr().String())
+	stop := b.start(t, b.runs(done))
+	conn, err := silent.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	began := time.Now()
+	stop()
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("stopping took %s", took)
+	}
+}
+
 func TestAWorkerThatRedisRefusesFailsAtOnce(t *testing.T) {
 	t.Parallel()
-	b := setup(t)
+	b := setupWarm(t)
 	u, err := url.Parse(b.redisURL)
 	if err != nil {
 		t.Fatal(err)
@@ -191,8 +259,14 @@ func TestAWorkerThatRedisRefusesFailsAtOnce(t *testing.T) {
 	worker := tasks.NewWorker(tasks.WorkerConfig{
 		Redis: refused, Concurrency: 1, Runner: &answers{}, Jobs: b.Store, Ledger: idle{},
 		Relay: tasks.NewRelay(b.Store, refused, quiet), Draining: make(chan struct{}), Log: quiet,
+		Pool: &tasks.WarmPool{Ledger: b.Store, Servers: b.servers},
 	})
-	if err := worker.Run(t.Context()); err == nil {
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := worker.Run(ctx); err == nil {
 		t.Error("no error")
+	}
+	if ctx.Err() != nil {
+		t.Error("it went on until it was told to stop")
 	}
 }
