@@ -22,7 +22,7 @@ import (
 
 const (
 	// devGrace and devStop keep the promise that a signal ends everything within
-	// ten seconds: a worker that hangs takes five more after its grace.
+	// ten seconds: a worker that hangs takes six more after its grace.
 	devGrace = time.Second
 	devStop  = 3 * time.Second
 	// devPool is WARM_POOL_SIZE unless somebody says otherwise.
