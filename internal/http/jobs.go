@@ -74,7 +74,19 @@ func (s *server) retry(c *gin.Context) (tenancy.Job, error) {
 	if err := s.requireProvisioning(); err != nil {
 		return tenancy.Job{}, err
 	}
-	return operate(c, s.Jobs.RetryJob)
+	return operate(c, func(ctx context.Context, id tenancy.JobID, who tenancy.Actor) (tenancy.Job, error) {
+		if p := exchangeOf(c).principal; p.SessionID != "" && !s.Sessions.Fresh(p) {
+			// As to begin an offboarding does.
+			job, err := s.Jobs.Job(ctx, id)
+			if err == nil && job.Kind == tenancy.KindOffboard {
+				err = s.refuse(c, errSignInAgain)
+			}
+			if err != nil {
+				return tenancy.Job{}, err
+			}
+		}
+		return s.Jobs.RetryJob(ctx, id, who)
+	})
 }
 
 type retryJobsRequest struct {
@@ -113,10 +125,13 @@ func (s *server) retryAll(c *gin.Context, req retryJobsRequest) (tenancy.Retries
 	if req.ErrorCode != "" && !slices.Contains(tenancy.Codes(), req.ErrorCode) {
 		f.Add("/errorCode", faultInvalid, "This is no errorCode this API knows.")
 	}
-	if req.Kind != "" && !req.Kind.Valid() {
+	switch {
+	case req.Kind == tenancy.KindOffboard:
+		f.Add("/kind", faultInvalid, "Offboardings are retried one by one.")
+	case req.Kind != "" && !req.Kind.Valid():
 		f.Add("/kind", faultInvalid, "This is no kind this API knows.")
 	}
-	filter := tenancy.JobFilter{Code: req.ErrorCode, Kind: req.Kind, Slug: f.Line("/slug", req.Slug, tenancy.MaxParameter)}
+	filter := tenancy.JobFilter{Code: req.ErrorCode, Slug: f.Line("/slug", req.Slug, tenancy.MaxParameter)}
 	if err := f.Err(); err != nil {
 		return tenancy.Retries{}, err
 	}

@@ -175,16 +175,30 @@ func TestRetryAndCancelFromTheJobPage(t *testing.T) {
 	novault.browse(t, "session-admin", "POST", jobPath+"/retry", url.Values{}).wantStatus(503).shows("KEY_VAULT_URL", "<h1>Provision acme</h1>")
 }
 
+// To begin an offboarding again takes what to begin one does.
+func TestRetryOfAnOffboardingTakesAFreshSignIn(t *testing.T) {
+	t.Parallel()
+	a := setup(t)
+	a.job.Status, a.job.Kind, a.stale = tenancy.JobFailed, tenancy.KindOffboard, true
+	a.browse(t, "session-admin", "POST", jobPath+"/retry", url.Values{}).wantStatus(403).shows(`name="fresh"`, `name="next" value="`+jobPath+`"`)
+	a.do(t, "admin", "POST", jobPath+"/retry", "").wantStatus(202) // an API token's
+	a.stale = false
+	a.browse(t, "session-admin", "POST", jobPath+"/retry", url.Values{}).wantStatus(303)
+	a.stale, a.job.Kind = true, tenancy.KindProvision
+	a.browse(t, "session-admin", "POST", jobPath+"/retry", url.Values{}).wantStatus(303)
+}
+
 func TestRetryAllJobsThatMatch(t *testing.T) {
 	t.Parallel()
 	a := setup(t)
 	filter := url.Values{"errorCode": {"E_TIMEOUT"}, "kind": {"provision"}, "slug": {"acme"}}
 	a.browse(t, "session-admin", "POST", "/platform/job-retries", filter).leads("/platform/jobs?kind=provision&slug=acme")
-	a.wantCalls(t, call{"RetryJobs", []any{tenancy.JobFilter{Code: tenancy.CodeTimeout, Kind: tenancy.KindProvision, Slug: "acme"}, adminActor}})
+	a.wantCalls(t, call{"RetryJobs", []any{tenancy.JobFilter{Code: tenancy.CodeTimeout, Slug: "acme"}, adminActor}})
 	a.browse(t, "session-admin", "GET", "/platform/jobs", nil, "Cookie", "tenantry_session=session-admin; tenantry_notice=some-jobs-retried").
 		shows("Some failed jobs that match are tried again")
 	a.browse(t, "session-support", "POST", "/platform/job-retries", filter).wantStatus(403)
 	a.browse(t, "session-admin", "POST", "/platform/job-retries", url.Values{"kind": {hostile}}).wantStatus(422).shows("This is no kind this API knows.").hides(hostile)
+	a.browse(t, "session-admin", "POST", "/platform/job-retries", url.Values{"kind": {"offboard"}}).wantStatus(422).shows("Offboardings are retried one by one.")
 	for retries, notice := range map[tenancy.Retries]string{
 		{Matched: 2, Retried: 2}: "jobs-retried", {Matched: 2, Retried: 1, Skipped: 1}: "some-jobs-retried", {Matched: 2, Skipped: 2}: "no-jobs-retried", {}: "no-jobs-retried",
 	} {

@@ -242,6 +242,9 @@ func formMethod(next http.Handler) http.Handler {
 // pageFaults turns an error into what a form shows above its fields; other
 // errors come back to be answered as a page of their own.
 func pageFaults(err error) (*console.Faults, error) {
+	if errors.Is(err, errSignInAgain) {
+		return nil, err // for which there is a page
+	}
 	e := tenancy.AsError(err)
 	switch e.Code {
 	case tenancy.CodeInternal, tenancy.CodeUnauthenticated, tenancy.CodeForbidden, tenancy.CodeTimeout, tenancy.CodeDependencyUnavailable:

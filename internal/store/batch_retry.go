@@ -40,17 +40,18 @@ func (s *Store) RetryBatch(ctx context.Context, id tenancy.BatchID, actor tenanc
 	return s.Batch(ctx, id)
 }
 
-// RetryJobs retries, as RetryJob does, the failed jobs that f matches, of each slug
-// its newest failed one alone, oldest first and at most 500. Each is a transaction
-// of its own: what was retried before an error stays so. f's status and page do
-// not count.
+// RetryJobs retries, as RetryJob does, the failed provisions that f matches, of each
+// slug only its newest failed job, oldest first and at most 500. Each is a transaction
+// of its own: what was retried before an error stays so. Of f its code and slug count. An
+// offboarding is no part of it: an old one would end a tenant that is in use by now, or
+// purge one before its retention is over.
 func (s *Store) RetryJobs(ctx context.Context, f tenancy.JobFilter, actor tenancy.Actor) (tenancy.Retries, error) {
 	var matched tenancy.Retries
 	rows, err := s.pool.Query(ctx, `
 		SELECT job_id, `+superseded+`
 		FROM (SELECT DISTINCT ON (slug) * FROM identity.job WHERE status = 'failed' ORDER BY slug, job_id DESC) j
-		WHERE ($1 = '' OR kind = $1) AND ($2 = '' OR slug = $2) AND ($3 = '' OR error_code = $3)
-		ORDER BY job_id`, string(f.Kind), f.Slug, string(f.Code))
+		WHERE kind = 'provision' AND ($1 = '' OR slug = $1) AND ($2 = '' OR error_code = $2)
+		ORDER BY job_id`, f.Slug, string(f.Code))
 	if err != nil {
 		return matched, classify(err)
 	}

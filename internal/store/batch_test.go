@@ -546,13 +546,15 @@ func TestRetryJobs(t *testing.T) {
 	p.register(t, "gone")
 	fail("busy", tenancy.CodeNoCapacity)
 	p.submit(t, tenancy.NewJob{Slug: "busy"})
+	p.active(t, "ends")
+	p.fail(t, p.offboard(t, "ends", tenancy.Offboarding{}))
 
 	for _, c := range []struct {
 		filter tenancy.JobFilter
 		want   tenancy.Retries
 	}{
-		{tenancy.JobFilter{Kind: tenancy.KindOffboard}, tenancy.Retries{}},
 		{tenancy.JobFilter{Code: tenancy.CodeTimeout, Slug: "acme"}, tenancy.Retries{}}, // an old story
+		{tenancy.JobFilter{Slug: "ends"}, tenancy.Retries{}},                            // no provision
 		{tenancy.JobFilter{Code: tenancy.CodeNoCapacity}, tenancy.Retries{Matched: 4, Retried: 2, Skipped: 2}},
 		{tenancy.JobFilter{}, tenancy.Retries{Matched: 4, Retried: 1, Skipped: 3}}, // acme and bolt are under way now
 	} {
