@@ -19,8 +19,11 @@ type newJob struct {
 
 // queueOf is the queue of a job that is asked for by itself.
 func queueOf(n tenancy.NewJob) string {
-	if n.InProcess {
+	switch {
+	case n.InProcess:
 		return ""
+	case n.OnlyIfExpired:
+		return tenancy.QueueFleet // nobody waits for it, and it may dump for hours
 	}
 	return tenancy.QueueProvision
 }

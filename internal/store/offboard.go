@@ -142,8 +142,9 @@ func (s *Store) CompleteOffboard(ctx context.Context, lease tenancy.Lease, detai
 	})
 }
 
-// ExpiredTenants returns up to limit slugs whose retention is over and whose purge
-// has not failed yet: one that failed is an operator's to look into.
+// ExpiredTenants returns slugs whose retention is over, the longest first, and only so
+// many that no more than limit purges are under way. A purge that failed since the end of
+// the retention is an operator's to look into.
 func (s *Store) ExpiredTenants(ctx context.Context, limit int) ([]tenancy.Slug, error) {
 	rows, err := s.pool.Query(ctx, `
 		SELECT slug FROM identity.tenant t
@@ -151,8 +152,9 @@ func (s *Store) ExpiredTenants(ctx context.Context, limit int) ([]tenancy.Slug, 
 		  AND NOT EXISTS (
 			SELECT FROM identity.job j
 			WHERE j.tenant_id = t.tenant_id AND (j.status IN ('queued', 'running', 'rolling_back')
-			   OR j.kind = 'offboard' AND j.status = 'failed' AND (j.options->>'purge')::boolean))
-		ORDER BY purge_after LIMIT $1`, limit)
+			   OR j.kind = 'offboard' AND j.status = 'failed' AND (j.options->>'purge')::boolean AND j.created_at >= t.purge_after))
+		ORDER BY purge_after
+		LIMIT greatest(0, $1 - (SELECT count(*) FROM identity.job WHERE `+unsettled+` AND (options->>'purge')::boolean))`, limit)
 	if err != nil {
 		return nil, classify(err)
 	}

@@ -2,6 +2,7 @@ package store_test
 
 import (
 	"context"
+	"slices"
 	"testing"
 	"time"
 
@@ -126,6 +127,40 @@ func TestExpiredTenants(t *testing.T) {
 	p.fail(t, held)
 	if n := expired(); n != 0 {
 		t.Error("a purge that failed begins again by itself")
+	}
+	p.exec(t, `UPDATE identity.job SET created_at = created_at - interval '1 year'`)
+	if n := expired(); n != 1 {
+		t.Error("one that failed in an earlier retention keeps the tenant for ever")
+	}
+}
+
+// Purges that nobody asked for take turns, in a queue that nobody waits for.
+func TestFewTenantsArePurgedAtATime(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	ctx := t.Context()
+	p.addServer(t, "pg-a", 5)
+	p.active(t, "acme")
+	p.active(t, "bolt")
+	p.exec(t, `UPDATE identity.tenant SET status = 'offboarding', purge_after = now() - interval '1 hour'`)
+	p.exec(t, `UPDATE identity.tenant SET purge_after = now() - interval '1 day' WHERE slug = 'bolt'`)
+	p.rings(t)
+	for limit, want := range [][]tenancy.Slug{{}, {"bolt"}, {"bolt", "acme"}} {
+		if got, err := p.ExpiredTenants(ctx, limit); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%d at most: %v, %v, want %v", limit, got, err, want)
+		}
+	}
+	purge := tenancy.NewJob{Kind: tenancy.KindOffboard, Slug: "bolt", Offboarding: tenancy.Offboarding{Purge: true}, OnlyIfExpired: true, RequestedBy: operator}
+	if _, err := p.SubmitJob(ctx, purge); err != nil {
+		t.Fatal(err)
+	}
+	if rung := p.rings(t); len(rung) != 1 || rung[0].Queue != tenancy.QueueFleet {
+		t.Errorf("rung: %+v", rung)
+	}
+	for limit, want := range [][]tenancy.Slug{{}, {}, {"acme"}} {
+		if got, err := p.ExpiredTenants(ctx, limit); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%d at most, with one under way: %v, %v, want %v", limit, got, err, want)
+		}
 	}
 }
 

@@ -21,6 +21,9 @@ const (
 	// reconcileBatch is beyond any backlog: what still waits its turn in Redis is due
 	// too and must not hide what Redis lost.
 	reconcileBatch = 2000
+	// maxPurges is how many tenants are purged at a time when their retention is over:
+	// a dump may take hours, of slots that batches want too.
+	maxPurges = 4
 	// idempotencyTTL is how long a repeated request is recognised.
 	idempotencyTTL = 7 * 24 * time.Hour
 	// resetTTL is how long a request for a password reset is kept, for whoever
@@ -38,7 +41,8 @@ type Ledger interface {
 	ForgetIdempotencyKeys(ctx context.Context, age time.Duration) error
 	ForgetPasswordResets(ctx context.Context, age time.Duration) error
 	ForgetSignIns(ctx context.Context) error
-	// ExpiredTenants are offboarding tenants whose retention is over.
+	// ExpiredTenants are offboarding tenants whose retention is over, up to limit with
+	// the purges that are under way.
 	ExpiredTenants(ctx context.Context, limit int) ([]tenancy.Slug, error)
 	SubmitJob(ctx context.Context, n tenancy.NewJob) (tenancy.Job, error)
 }
@@ -124,7 +128,7 @@ func (r *reconciler) purgeExpired(ctx context.Context) error {
 	if !r.purge {
 		return nil
 	}
-	expired, err := r.ledger.ExpiredTenants(ctx, reconcileBatch)
+	expired, err := r.ledger.ExpiredTenants(ctx, maxPurges)
 	if err != nil {
 		return err
 	}

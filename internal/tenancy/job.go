@@ -352,7 +352,8 @@ const (
 	QueueMail      = "mail"
 	// QueueBulk has the jobs of batches. What is in it, or in QueueFleet, never
 	// keeps what somebody waits for from a worker.
-	QueueBulk  = "bulk"
+	QueueBulk = "bulk"
+	// QueueFleet has what nobody asked for: the purges of tenants whose retention is over.
 	QueueFleet = "fleet"
 )
 
