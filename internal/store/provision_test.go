@@ -373,7 +373,14 @@ func TestCheckSchemaTellsWhatToDo(t *testing.T) {
 	if err := p.CheckSchema(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := p.sql.Exec(t.Context(), `UPDATE public.tenantry_schema_migrations SET version = 1`); err != nil {
+	// What a newer build left half applied is nothing to this one.
+	p.exec(t, `UPDATE public.tenantry_schema_migrations SET version = version + 1, dirty = true`)
+	if err := p.CheckSchema(t.Context()); err != nil {
+		t.Error(err)
+	}
+	p.exec(t, `UPDATE public.tenantry_schema_migrations SET version = version - 1`)
+	wantCode(t, p.CheckSchema(t.Context()), tenancy.CodeDependencyUnavailable)
+	if _, err := p.sql.Exec(t.Context(), `UPDATE public.tenantry_schema_migrations SET version = 1, dirty = false`); err != nil {
 		t.Fatal(err)
 	}
 	wantCode(t, p.CheckSchema(t.Context()), tenancy.CodeDependencyUnavailable)

@@ -4,31 +4,58 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"strconv"
+	"time"
 
 	"github.com/golang-migrate/migrate/v4"
 	"github.com/golang-migrate/migrate/v4/database"
 	migratepgx "github.com/golang-migrate/migrate/v4/database/pgx/v5"
+	"github.com/golang-migrate/migrate/v4/source"
 	"github.com/golang-migrate/migrate/v4/source/iofs"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
 	"github.com/jackc/pgx/v5/pgxpool"
 	"github.com/jackc/pgx/v5/stdlib"
 
+	"github.com/tenantry/tenantry/internal/pgerr"
 	"github.com/tenantry/tenantry/internal/tenancy"
 	"github.com/tenantry/tenantry/migrations/master"
 )
 
-const schemaTable = "tenantry_schema_migrations"
+const (
+	schemaTable = "tenantry_schema_migrations"
+	// schemaLock is how long a migration waits for a table that somebody holds, such as a
+	// dump: all who want it meanwhile wait behind the migration, 8 s at most. It is tried
+	// schemaTries times with a pause as long.
+	schemaLock  = 3 * time.Second
+	schemaTries = 10
+)
 
 // Migrate brings master to this build's schema and returns its version. Two at
-// once wait for each other. It fails when a migration was left half applied.
+// once wait for each other. A migration that Postgres refuses leaves the schema as it
+// was before it. Migrate fails when one was left half applied.
 func Migrate(ctx context.Context, databaseURL string) (version uint, err error) {
+	for try := 1; ; try++ {
+		version, err = migrateOnce(ctx, databaseURL)
+		if pgerr.State(err) != pgerr.LockNotAvailable || try == schemaTries {
+			return version, err
+		}
+		select {
+		case <-ctx.Done():
+			return version, err
+		case <-time.After(schemaLock):
+		}
+	}
+}
+
+func migrateOnce(ctx context.Context, databaseURL string) (version uint, err error) {
 	cfg, err := connConfig(databaseURL)
 	if err != nil {
 		return 0, err
 	}
-	cfg.RuntimeParams["lock_timeout"] = "15s"
+	cfg.RuntimeParams["lock_timeout"] = strconv.FormatInt(schemaLock.Milliseconds(), 10)
 	db := stdlib.OpenDB(*cfg)
 	defer db.Close()
 	if err := db.PingContext(ctx); err != nil {
@@ -42,16 +69,53 @@ func Migrate(ctx context.Context, databaseURL string) (version uint, err error) 
 	if err != nil {
 		return 0, fmt.Errorf("cannot read the embedded migrations: %w", err)
 	}
-	m, err := migrate.NewWithInstance("iofs", source, "pgx5", driver)
+	file := &fileDriver{Driver: driver}
+	m, err := migrate.NewWithInstance("iofs", source, "pgx5", file)
 	if err != nil {
 		return 0, fmt.Errorf("cannot prepare the migrations: %w", err)
 	}
 	defer m.Close()
 	if err := m.Up(); err != nil && !errors.Is(err, migrate.ErrNoChange) {
+		if file.refused {
+			return 0, errors.Join(migrationFailure(err), takeBack(m, source))
+		}
 		return 0, migrationFailure(err)
 	}
 	version, _, err = m.Version()
 	return version, err
+}
+
+// fileDriver notices that Postgres refused a file. Each is one transaction, so nothing
+// of it was applied then.
+type fileDriver struct {
+	database.Driver
+	refused bool
+}
+
+// Run implements database.Driver.
+func (d *fileDriver) Run(file io.Reader) error {
+	err := d.Driver.Run(file)
+	if failed, ok := errors.AsType[database.Error](err); ok {
+		d.refused = pgerr.State(failed.OrigErr) != ""
+	}
+	return err
+}
+
+// takeBack records the version before the one that was refused.
+func takeBack(m *migrate.Migrate, source source.Driver) error {
+	version, dirty, err := m.Version()
+	if err != nil || !dirty {
+		return err
+	}
+	before := database.NilVersion
+	previous, err := source.Prev(version)
+	switch {
+	case err == nil:
+		before = int(previous)
+	case !errors.Is(err, fs.ErrNotExist):
+		return err
+	}
+	return m.Force(before)
 }
 
 // migrationFailure says what went wrong without the SQL that golang-migrate puts
@@ -62,7 +126,7 @@ func migrationFailure(err error) error {
 	}
 	if failed, ok := errors.AsType[database.Error](err); ok {
 		if pg, ok := errors.AsType[*pgconn.PgError](failed.OrigErr); ok {
-			return tenancy.Wrap(tenancy.CodeMigrationsFailed, err, fmt.Sprintf(
+			return tenancy.Wrap(tenancy.CodeMigrationsFailed, pg, fmt.Sprintf(
 				"A migration of the master database failed: %s %s: %s", pg.Severity, pg.Code, pg.Message))
 		}
 	}
@@ -103,7 +167,7 @@ func (s *Store) CheckSchema(ctx context.Context) error {
 		}
 	case err != nil:
 		return classify(err)
-	case dirty:
+	case dirty && have <= want: // what a newer build left half applied is nothing to this one
 		return halfApplied(have)
 	case have < want:
 		return tenancy.Errorf(tenancy.CodeDependencyUnavailable,

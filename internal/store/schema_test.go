@@ -3,8 +3,10 @@ package store_test
 import (
 	"io/fs"
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/tenantry/tenantry/internal/store"
 	"github.com/tenantry/tenantry/internal/tenancy"
 	"github.com/tenantry/tenantry/migrations/master"
 )
@@ -47,4 +49,32 @@ func TestMigrationsCanBeTakenBack(t *testing.T) {
 	run("0008_*.up.sql", ascending)
 	run("*.down.sql", func(names []string) { slices.Sort(names); slices.Reverse(names) })
 	run("*.up.sql", ascending)
+}
+
+// What Postgres refuses of a migration it refuses all of: the schema is as it was, and
+// the migration is tried again when what was in its way is gone.
+func TestARefusedMigrationChangesNothing(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	p.exec(t, `DROP TABLE identity.warm_database`)
+	p.exec(t, `DROP INDEX identity.job_failed`)
+	p.exec(t, `UPDATE public.tenantry_schema_migrations SET version = 8`)
+	p.exec(t, `CREATE INDEX warm_database_ready ON identity.tenant (slug)`) // in the way of 9's last statement
+	_, err := store.Migrate(t.Context(), p.url)
+	wantCode(t, err, tenancy.CodeMigrationsFailed)
+	if strings.Contains(err.Error(), "CREATE TABLE") {
+		t.Errorf("the error has SQL: %v", err)
+	}
+	var version int
+	var dirty, begun bool
+	p.scan(t, `SELECT version FROM public.tenantry_schema_migrations`, &version)
+	p.scan(t, `SELECT dirty FROM public.tenantry_schema_migrations`, &dirty)
+	p.scan(t, `SELECT to_regclass('identity.warm_database') IS NOT NULL`, &begun)
+	if version != 8 || dirty || begun {
+		t.Errorf("version %d, dirty %t, begun %t", version, dirty, begun)
+	}
+	p.exec(t, `DROP INDEX identity.warm_database_ready`)
+	if version, err := store.Migrate(t.Context(), p.url); version != 10 || err != nil {
+		t.Errorf("version %d, %v", version, err)
+	}
 }

@@ -1,5 +1,6 @@
 // Package master holds the migrations of the master database. They are applied
-// in the order of their numbers and never edited after landing.
+// in the order of their numbers and never edited after landing. Each file is sent as one
+// statement list and so is one transaction: it begins and ends none itself.
 package master
 
 import "embed"

@@ -1,0 +1,1 @@
+DROP INDEX identity.job_failed;
