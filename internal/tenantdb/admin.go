@@ -6,6 +6,7 @@ import (
 	"maps"
 	"net/url"
 	"strconv"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -26,6 +27,17 @@ type adminPool struct {
 	// lostClients are the settings of noticeLostClients that the server accepts; nil
 	// until the pool's first connection has tried.
 	lostClients atomic.Pointer[map[string]string]
+	// doubted is when the vault was last asked whether the server has moved.
+	doubted atomic.Int64
+}
+
+// doubtInterval is how often a server that cannot be reached has the vault asked.
+const doubtInterval = 5 * time.Second
+
+// doubt reports whether it is time to ask the vault whether the server has moved.
+func (p *adminPool) doubt() bool {
+	now, last := time.Now().UnixNano(), p.doubted.Load()
+	return now-last > int64(doubtInterval) && p.doubted.CompareAndSwap(last, now)
 }
 
 // Resolve reads the server's admin URL from the vault and checks that it is a usable
@@ -42,8 +54,9 @@ func (s *Servers) Resolve(ctx context.Context, server tenancy.DBServer) (changed
 }
 
 // acquire returns a connection to the server's maintenance database. A refused
-// login may mean that the password was changed, so the vault is asked again; a
-// caller in between may have done that already and retired the pool.
+// login may mean that the password was changed, and one that fails otherwise that the
+// server has moved, so the vault is asked again; a caller in between may have done that
+// already and retired the pool.
 func (s *Servers) acquire(ctx context.Context, server tenancy.DBServer) (*pgxpool.Conn, *adminPool, error) {
 	pool, err := s.pool(ctx, server)
 	if err != nil {
@@ -52,13 +65,13 @@ func (s *Servers) acquire(ctx context.Context, server tenancy.DBServer) (*pgxpoo
 	conn, err := pool.Acquire(ctx)
 	if err != nil && ctx.Err() == nil {
 		current, err2 := s.pool(ctx, server)
-		if err2 == nil && current == pool && pgerr.IsAuthFailure(err) {
+		if err2 == nil && current == pool && (pgerr.IsAuthFailure(err) || pool.doubt()) {
 			current, err2 = s.resolve(ctx, server)
 		}
-		if err2 != nil {
+		switch {
+		case err2 != nil && pgerr.IsAuthFailure(err):
 			return nil, nil, err2
-		}
-		if current != pool {
+		case err2 == nil && current != pool:
 			pool = current
 			conn, err = pool.Acquire(ctx)
 		}
@@ -101,6 +114,7 @@ func (s *Servers) resolve(ctx context.Context, server tenancy.DBServer) (*adminP
 		return nil, tenancy.Wrap(tenancy.CodeAdminConnUnresolved, err,
 			"The vault has no admin URL for server "+server.Name+": secret "+server.AdminSecretRef+" cannot be read.")
 	}
+	value = strings.TrimSpace(value) // a file's last newline is kept by the vault
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	old := s.pools[server.ID]

@@ -114,6 +114,18 @@ func TestServerThatIsDown(t *testing.T) {
 	wantCode(t, err, tenancy.CodeDependencyUnavailable, true, "hunter2")
 }
 
+// TestServerThatMoved: the vault is asked again when the address does not answer.
+func TestServerThatMoved(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	b.vault.set("admin-url", "postgres://postgres:hunter2@127.0.0.1:1/postgres?sslmode=disable")
+	if _, err := b.Resolve(t.Context(), b.server); err != nil {
+		t.Fatal(err)
+	}
+	b.vault.set("admin-url", b.pg.URL()+"\n")
+	b.inspect(t)
+}
+
 func TestAppURL(t *testing.T) {
 	t.Parallel()
 	b := setup(t)
