@@ -48,5 +48,6 @@
 //	GRANT USAGE ON SCHEMA identity TO app;
 //	GRANT SELECT ON identity.tenant TO app;
 //
-// No error of this package shows a credential or an address.
+// No error of this package's own shows a credential or an address; what pgx tells f may
+// have the server's address.
 package tenantconn

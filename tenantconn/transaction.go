@@ -2,6 +2,7 @@ package tenantconn
 
 import (
 	"context"
+	"errors"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -18,7 +19,8 @@ func (t *Tenants) Read(ctx context.Context, slug string, f func(tx pgx.Tx) error
 }
 
 // Write runs f in a transaction in the tenant's database and commits it, or rolls
-// it back if f fails. It fails as Read does.
+// it back if f fails. It fails as Read does, and with an *Error if the connection is lost
+// while it commits: then nobody can tell whether it did.
 func (t *Tenants) Write(ctx context.Context, slug string, f func(tx pgx.Tx) error) error {
 	return t.inTx(ctx, slug, tenancy.TenantStatus.CheckWrite, pgx.ReadWrite, f)
 }
@@ -41,7 +43,11 @@ func (t *Tenants) inTx(ctx context.Context, slug string, check func(tenancy.Tena
 	if err := f(tx); err != nil {
 		return err
 	}
-	return tx.Commit(ctx)
+	err = tx.Commit(ctx)
+	if err == nil || pgerr.State(err) != "" || errors.Is(err, pgx.ErrTxCommitRollback) {
+		return err
+	}
+	return refusal(ctx, slug, pgerr.Classify(err, "cannot tell whether the transaction was committed"))
 }
 
 // begin begins a transaction. A connection may have been lost while it lay in the

@@ -1,8 +1,10 @@
 package tenantconn_test
 
 import (
+	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 	"testing"
 	"time"
 
@@ -212,6 +214,22 @@ func TestLostConnectionsAreReplaced(t *testing.T) {
 	}
 	if _, err := database(t.Context(), tenants, x); err != nil {
 		t.Error(err)
+	}
+}
+
+// A commit that nobody answered is told without the server's address, and as something
+// that passes.
+func TestALostCommitIsTold(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	x := p.tenant(t)
+	tenants := p.open(t)
+	err := tenants.Write(t.Context(), string(x.slug), func(tx pgx.Tx) error {
+		return tx.Conn().PgConn().Conn().Close()
+	})
+	lost, ok := errors.AsType[*tenantconn.Error](err)
+	if !ok || lost.Code != tenantconn.Unavailable || strings.Contains(err.Error(), "127.0.0.1") {
+		t.Errorf("%T %v", err, err)
 	}
 }
 
