@@ -206,7 +206,11 @@ func Main(program string, needs []string, run func(context.Context, config.Confi
 		if err != nil {
 			return err
 		}
-		return run(ctx, cfg, NewLogger(cfg, os.Stderr))
+		log := NewLogger(cfg, os.Stderr)
+		if cfg.KeyVaultDev {
+			log.Warn("KEY_VAULT_DEV is set: the vault is an emulator, which asks nobody who they are")
+		}
+		return run(ctx, cfg, log)
 	}()
 	if err == nil || errors.Is(err, flag.ErrHelp) || errors.Is(err, context.Canceled) && ctx.Err() != nil {
 		return 0
