@@ -15,8 +15,12 @@ func (c *cli) updateServer() *cobra.Command {
 	var unlimited, active bool
 	cmd := &cobra.Command{
 		Use:   "update-db-server",
-		Short: "Change a database server: raise its cap, deactivate it, move it",
-		Args:  exactArgs(0),
+		Short: "Change a database server: raise its cap, deactivate it, tell where it is",
+		Long: `Change a database server: raise its cap, deactivate it, tell where it is.
+
+--host and --port go into the secrets of tenants to come. Those of the tenants that are
+there keep the address that they have: see "A server that moves" in docs/operations.md.`,
+		Args: exactArgs(0),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			change := tenancy.ServerChange{Unlimited: unlimited}
 			given := unlimited
