@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"golang.org/x/time/rate"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
 // What one address may fail: a burst, then so many a second.
@@ -44,7 +46,7 @@ func newFailureRate() *rate.Limiter { return rate.NewLimiter(failuresPerSecond, 
 // allow counts one more failure from the address and reports whether it is
 // still within the limit.
 func (l *failureLimiter) allow(address string) bool {
-	key := network(address)
+	key := tenancy.Network(address)
 	now := l.now()
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -75,22 +77,4 @@ func (l *failureLimiter) full(now time.Time) bool {
 		}
 	}
 	return len(l.addresses) >= maxAddresses
-}
-
-// network is what counts as one client: an IPv4 address, or an IPv6 network of
-// the size a single client is given.
-func network(address string) netip.Prefix {
-	ip, err := netip.ParseAddr(address)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	bits := 32
-	if ip = ip.Unmap(); ip.Is6() {
-		bits = 64
-	}
-	prefix, err := ip.WithZone("").Prefix(bits)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	return prefix
 }
