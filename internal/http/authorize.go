@@ -98,7 +98,7 @@ func bearerToken(r *http.Request) (token string, ok bool) {
 func (s *server) refuse(c *gin.Context, refusal *tenancy.Error) error {
 	who := actor(c)
 	if who == (tenancy.Actor{}) {
-		if !s.failures.allow(c.ClientIP()) {
+		if !s.limits.failures.allow(network(c)) {
 			return tenancy.Errorf(tenancy.CodeRateLimited, "Too many failed attempts from this address.")
 		}
 		who = tenancy.Actor{Name: anonymous}
