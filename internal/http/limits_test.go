@@ -2,6 +2,8 @@ package http
 
 import (
 	"fmt"
+	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -13,6 +15,91 @@ import (
 func behindProxy(now *time.Time) func(*Config) {
 	return func(c *Config) {
 		c.TrustedProxies, c.Now = []string{"192.0.2.0/24"}, func() time.Time { return *now }
+	}
+}
+
+// from sends a request from an address, without a look at the answer but its status.
+func (a *api) from(address, token, method, target, body string) int {
+	r := httptest.NewRequest(method, target, strings.NewReader(body))
+	r.Header.Set("X-Forwarded-For", address)
+	r.Header.Set("Content-Type", "application/json")
+	authenticate(r, token)
+	w := httptest.NewRecorder()
+	a.handler.ServeHTTP(w, r)
+	return w.Code
+}
+
+// repeats are what the audit rows since the last look say of refusals without one.
+func (a *api) repeats() (got []any) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, e := range a.events {
+		got = append(got, e.Details["repeats"])
+	}
+	a.events = nil
+	return got
+}
+
+// An audit row is for good: who is refused on and on gets one a minute, with a count.
+func TestAuditOfRefusalsIsBounded(t *testing.T) {
+	t.Parallel()
+	const guess = `{"email":"admin@platform.example","password":"wrong"}`
+	for name, test := range map[string]struct {
+		token, method, target string
+		status                int
+	}{
+		"a stranger":     {"", "GET", jobPath, 401},
+		"a known caller": {"readonly", "POST", jobPath + "/retry", 403},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			now := epoch
+			a := setup(t, behindProxy(&now))
+			refused := func(address string) {
+				t.Helper()
+				if status := a.from(address, test.token, test.method, test.target, ""); status != test.status {
+					t.Fatalf("status = %d, want %d", status, test.status)
+				}
+			}
+			for i := range refusalBurst {
+				refused(fmt.Sprintf("2001:db8::%x", i))
+			}
+			if got := a.repeats(); len(got) != refusalBurst || got[refusalBurst-1] != nil {
+				t.Errorf("%d of the first %d are audited", len(got), refusalBurst)
+			}
+			for i := range 600 { // a minute
+				now = now.Add(time.Second / 10)
+				refused(fmt.Sprintf("2001:db8::1:%x", i))
+			}
+			if got := a.repeats(); len(got) != 1 || got[0] != 599 {
+				t.Errorf("a minute more is audited with %v, want one row and 599 repeats", got)
+			}
+			// Noise covers neither a guess nor somebody else.
+			a.from("2001:db8::1", "", "POST", "/platform/session", guess)
+			a.from("2001:db8:0:1::1", "", "GET", jobPath, "")
+			a.from("2001:db8::1", "support", "POST", jobPath+"/retry", "")
+			if got := a.repeats(); len(got) != 3 || got[0] != nil || got[1] != nil || got[2] != nil {
+				t.Errorf("others are audited with %v", got)
+			}
+		})
+	}
+}
+
+func TestAuditOfManyStrangersIsBounded(t *testing.T) {
+	t.Parallel()
+	now := epoch
+	a := setup(t, behindProxy(&now))
+	for i := range strangersBurst + 10 {
+		a.from(fmt.Sprintf("2001:db8:0:%x::1", i), "", "GET", jobPath, "")
+	}
+	if got := a.repeats(); len(got) != strangersBurst {
+		t.Errorf("%d rows for strangers from everywhere, want %d", len(got), strangersBurst)
+	}
+	a.from("2001:db8::1", "readonly", "POST", jobPath+"/retry", "")
+	now = now.Add(strangersEvery)
+	a.from(fmt.Sprintf("2001:db8:0:%x::1", strangersBurst), "", "GET", jobPath, "")
+	if got := a.repeats(); len(got) != 2 || got[0] != nil || got[1] != 1 {
+		t.Errorf("a known caller and a stranger seen before are audited with %v", got)
 	}
 }
 
