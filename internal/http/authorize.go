@@ -94,11 +94,12 @@ func bearerToken(r *http.Request) (token string, ok bool) {
 
 // refuse audits a refused attempt and returns what to answer: the refusal or,
 // once strangers at the address have failed too often, CodeRateLimited, which
-// is not audited. A known caller is never limited.
+// is not audited. A known caller is never limited. Of a caller who is refused on and
+// on, the audit has a count.
 func (s *server) refuse(c *gin.Context, refusal *tenancy.Error) error {
-	who := actor(c)
+	who, key := actor(c), stranger(c, refusal)
 	if who == (tenancy.Actor{}) {
-		if !s.failures.allow(c.ClientIP()) {
+		if !s.limits.failures.allow(key) {
 			return tenancy.Errorf(tenancy.CodeRateLimited, "Too many failed attempts from this address.")
 		}
 		who = tenancy.Actor{Name: anonymous}
@@ -106,16 +107,21 @@ func (s *server) refuse(c *gin.Context, refusal *tenancy.Error) error {
 	if exchangeOf(c).visit != nil {
 		return refusal // nobody asked for anything of the platform's
 	}
+	ok, repeats := s.limits.record(who.UserID, key)
+	if !ok {
+		return refusal
+	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(c.Request.Context()), auditTimeout)
 	defer cancel()
 	id := exchangeOf(c).requestID
-	err := s.Audit.AppendAudit(ctx, tenancy.AuditEvent{
-		Type: tenancy.EventAccessDenied, Actor: who,
-		Details: map[string]any{
-			"method": knownMethod(c.Request.Method), "route": c.FullPath(), "status": outcomes[refusal.Code].status,
-			"requestId": id, "clientIp": c.ClientIP(),
-		},
-	})
+	details := map[string]any{
+		"method": knownMethod(c.Request.Method), "route": c.FullPath(), "status": outcomes[refusal.Code].status,
+		"requestId": id, "clientIp": c.ClientIP(),
+	}
+	if repeats > 0 {
+		details["repeats"] = repeats
+	}
+	err := s.Audit.AppendAudit(ctx, tenancy.AuditEvent{Type: tenancy.EventAccessDenied, Actor: who, Details: details})
 	if err != nil {
 		s.Log.LogAttrs(ctx, slog.LevelError, "cannot audit a refused attempt",
 			slog.String("requestId", id), slog.String("route", c.FullPath()), slog.Any("error", err))

@@ -1,96 +1,114 @@
 package http
 
 import (
-	"net/netip"
 	"sync"
 	"time"
 
-	"golang.org/x/time/rate"
+	"github.com/gin-gonic/gin"
+
+	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
-// What one address may fail: a burst, then so many a second.
-const (
-	failuresPerSecond = 10
-	failureBurst      = 300
-	// forgetAfter is how long a used-up burst takes to come back; an address
-	// quiet for as long is as good as new.
-	forgetAfter = failureBurst * time.Second / failuresPerSecond
-	// maxAddresses bounds the memory. The addresses beyond share one limit.
-	maxAddresses = 10_000
-)
+// maxClients bounds the memory of a limiter.
+const maxClients = 10_000
 
-// failureLimiter limits failed authentications for each client address. It is
-// safe for concurrent use.
-type failureLimiter struct {
-	now func() time.Time
+// limiter lets each client do something: a burst, then once every so often. It is
+// safe for concurrent use, and of this process alone: each api has its own.
+type limiter struct {
+	now   func() time.Time
+	every time.Duration
+	burst int
 
-	mu        sync.Mutex
-	addresses map[netip.Prefix]*failures
-	others    *rate.Limiter
-	swept     time.Time
+	mu      sync.Mutex
+	clients map[string]*client
+	// others is shared by the clients beyond maxClients. Without one they are not
+	// limited: who is not known must not be kept out by those who are many.
+	others *client
+	swept  time.Time
 }
 
-type failures struct {
-	limit *rate.Limiter
-	last  time.Time
+// client is what a limiter knows of one.
+type client struct {
+	// whole is when the burst has come back, and the client is as good as new.
+	whole time.Time
+	// missed counts what was refused since the last that was let through.
+	missed int
 }
 
-func newFailureLimiter(now func() time.Time) *failureLimiter {
-	return &failureLimiter{now: now, addresses: make(map[netip.Prefix]*failures), others: newFailureRate()}
+func newLimiter(now func() time.Time, every time.Duration, burst int) *limiter {
+	return &limiter{now: now, every: every, burst: burst, clients: make(map[string]*client), others: new(client)}
 }
 
-func newFailureRate() *rate.Limiter { return rate.NewLimiter(failuresPerSecond, failureBurst) }
+// newOpenLimiter returns a limiter that does not limit the clients beyond maxClients.
+func newOpenLimiter(now func() time.Time, every time.Duration, burst int) *limiter {
+	l := newLimiter(now, every, burst)
+	l.others = nil
+	return l
+}
 
-// allow counts one more failure from the address and reports whether it is
-// still within the limit.
-func (l *failureLimiter) allow(address string) bool {
-	key := network(address)
-	now := l.now()
+// allow counts one more of the client's and reports whether it is within the limit.
+func (l *limiter) allow(key string) bool {
+	wait, _ := l.take(key)
+	return wait == 0
+}
+
+// take counts one more of the client's. A wait above zero refuses it: so long
+// nothing is let through. Otherwise missed is how many were refused since the last
+// that was not.
+func (l *limiter) take(key string) (wait time.Duration, missed int) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	f := l.addresses[key]
-	if f == nil {
-		if l.full(now) {
-			return l.others.AllowN(now, 1)
-		}
-		f = &failures{limit: newFailureRate()}
-		l.addresses[key] = f
+	now := l.now()
+	c := l.client(key, now)
+	if c == nil {
+		return 0, 0
 	}
-	f.last = now
-	return f.limit.AllowN(now, 1)
+	if c.whole.Before(now) {
+		c.whole = now
+	}
+	whole := c.whole.Add(l.every)
+	if wait = whole.Sub(now) - time.Duration(l.burst)*l.every; wait > 0 {
+		c.missed++
+		return wait, 0
+	}
+	c.whole = whole
+	missed, c.missed = c.missed, 0
+	return 0, missed
 }
 
-// full reports whether there is no room for another address. It makes room
-// first, at most once a second.
-func (l *failureLimiter) full(now time.Time) bool {
-	if len(l.addresses) < maxAddresses {
-		return false
+// giveBack undoes what take let through, as one that does not count or, with what
+// take returned and one more, as one that was refused after all.
+func (l *limiter) giveBack(key string, missed int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if c := l.client(key, l.now()); c != nil {
+		c.whole = c.whole.Add(-l.every)
+		c.missed += missed
 	}
-	if now.Sub(l.swept) >= time.Second {
+}
+
+// client returns what is known of a client, or of the others if there is no room
+// for one more. It makes room first, at most once a second.
+func (l *limiter) client(key string, now time.Time) *client {
+	c := l.clients[key]
+	if c != nil {
+		return c
+	}
+	if len(l.clients) >= maxClients && now.Sub(l.swept) >= time.Second {
 		l.swept = now
-		for key, f := range l.addresses {
-			if now.Sub(f.last) >= forgetAfter {
-				delete(l.addresses, key)
+		for key, c := range l.clients {
+			if !c.whole.After(now) {
+				delete(l.clients, key)
 			}
 		}
 	}
-	return len(l.addresses) >= maxAddresses
+	if len(l.clients) >= maxClients {
+		return l.others
+	}
+	c = new(client)
+	l.clients[key] = c
+	return c
 }
 
-// network is what counts as one client: an IPv4 address, or an IPv6 network of
-// the size a single client is given.
-func network(address string) netip.Prefix {
-	ip, err := netip.ParseAddr(address)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	bits := 32
-	if ip = ip.Unmap(); ip.Is6() {
-		bits = 64
-	}
-	prefix, err := ip.WithZone("").Prefix(bits)
-	if err != nil {
-		return netip.Prefix{}
-	}
-	return prefix
-}
+// network is the client that a request counts for where nobody is known by name.
+func network(c *gin.Context) string { return tenancy.Network(c.ClientIP()).String() }

@@ -6,11 +6,11 @@ import (
 	"time"
 )
 
-func TestFailureLimiterIsBoundedAndForgets(t *testing.T) {
+func TestLimiterIsBoundedAndForgets(t *testing.T) {
 	t.Parallel()
 	now := epoch
-	l := newFailureLimiter(func() time.Time { return now })
-	for i := range maxAddresses {
+	l := newLimiter(func() time.Time { return now }, failureEvery, failureBurst)
+	for i := range maxClients {
 		l.allow(fmt.Sprintf("10.0.%d.%d", i/256, i%256))
 	}
 	for range failureBurst {
@@ -21,25 +21,29 @@ func TestFailureLimiterIsBoundedAndForgets(t *testing.T) {
 	if l.allow("192.0.2.2") {
 		t.Error("addresses beyond the bound do not share a limit")
 	}
-	if len(l.addresses) != maxAddresses {
-		t.Errorf("%d addresses are kept", len(l.addresses))
+	if len(l.clients) != maxClients {
+		t.Errorf("%d addresses are kept", len(l.clients))
 	}
-	now = now.Add(forgetAfter)
-	if !l.allow("192.0.2.1") || len(l.addresses) != 1 {
-		t.Errorf("%d addresses are kept after %s of quiet", len(l.addresses), forgetAfter)
+	now = now.Add(failureBurst * failureEvery)
+	if !l.allow("192.0.2.1") || len(l.clients) != 1 {
+		t.Errorf("%d addresses are kept after as long as a burst takes to come back", len(l.clients))
 	}
 }
 
-func TestOneClientIsOneNetwork(t *testing.T) {
+// Many strangers keep nobody else out.
+func TestOpenLimiterLetsTheRestThrough(t *testing.T) {
 	t.Parallel()
-	for _, same := range [][2]string{
-		{"2001:db8::1", "2001:db8::ffff:2"}, {"192.0.2.1", "::ffff:192.0.2.1"}, {"", "nonsense"}, {"fe80::1%eth0", "fe80::2"},
-	} {
-		if network(same[0]) != network(same[1]) {
-			t.Errorf("%q and %q are two clients", same[0], same[1])
-		}
+	l := newOpenLimiter(func() time.Time { return epoch }, signInEvery, 1)
+	for i := range maxClients {
+		l.allow(fmt.Sprintf("10.0.%d.%d", i/256, i%256))
 	}
-	if network("192.0.2.1") == network("192.0.2.2") || network("2001:db8:0:1::1") == network("2001:db8:0:2::1") {
-		t.Error("two clients are one")
+	for range 2 {
+		if !l.allow("192.0.2.1") {
+			t.Error("an address beyond the bound is limited")
+		}
+		l.giveBack("192.0.2.1", 0)
+	}
+	if l.allow("10.0.0.0") || len(l.clients) != maxClients {
+		t.Errorf("those within are not limited, or %d are kept", len(l.clients))
 	}
 }

@@ -98,7 +98,7 @@ func TestFailedAttemptsAreLimited(t *testing.T) {
 	}
 	a.do(t, "admin", "GET", jobPath, "").wantStatus(200)
 	a.do(t, "readonly", "POST", jobPath+"/retry", "").wantProblem(403, tenancy.CodeForbidden)
-	now = now.Add(time.Second / failuresPerSecond)
+	now = now.Add(failureEvery)
 	a.do(t, "", "GET", jobPath, "").wantStatus(401)
 	a.do(t, "", "GET", jobPath, "").wantStatus(429)
 }

@@ -82,7 +82,7 @@ type server struct {
 	// site is TenantURL, zero if there are no tenants' pages.
 	site        tenancy.TenantURL
 	crossOrigin *http.CrossOriginProtection
-	failures    *failureLimiter
+	limits      limits
 	shown       *lru.Cache[tenancy.JobID, shownJob]
 }
 
@@ -109,7 +109,7 @@ func newServer(cfg Config) *server {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
 	}
-	return &server{Config: cfg, crossOrigin: http.NewCrossOriginProtection(), failures: newFailureLimiter(cfg.Now), shown: newShownJobs()}
+	return &server{Config: cfg, crossOrigin: http.NewCrossOriginProtection(), limits: newLimits(cfg.Now), shown: newShownJobs()}
 }
 
 func (s *server) engine() (*gin.Engine, error) {

@@ -105,7 +105,7 @@ func visitorWords(p problem) (title, text string) {
 // deadLink answers to a link that does not work. Why, is not told: whoever has an
 // old mail in their hands learns nothing more.
 func (s *server) deadLink(c *gin.Context) error {
-	if !s.failures.allow(c.ClientIP()) {
+	if !s.limits.failures.allow(network(c)) {
 		return tenancy.Errorf(tenancy.CodeRateLimited, "Too many failed attempts from this address. Try again in a moment.")
 	}
 	err := tenancy.Errorf(tenancy.CodeNotFound, "This link does not work, or no longer. Ask for a new one.")

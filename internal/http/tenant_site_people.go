@@ -71,9 +71,16 @@ func (s *server) tenantSignIn(c *gin.Context, email, password string) (tenancy.T
 	if err := f.Err(); err != nil {
 		return tenancy.TenantSignedIn{}, err
 	}
-	return s.TenantPeople.SignIn(c.Request.Context(), visitOf(c).tenant, tenancy.SignIn{
+	if err := admit(c, s.limits.signIns); err != nil {
+		return tenancy.TenantSignedIn{}, err
+	}
+	signed, err := s.TenantPeople.SignIn(c.Request.Context(), visitOf(c).tenant, tenancy.SignIn{
 		Email: email, Password: password, Address: c.ClientIP(), Token: s.tenantToken(c),
 	})
+	if err == nil {
+		s.limits.signIns.giveBack(network(c), 0)
+	}
+	return signed, err
 }
 
 // signedIn hands the browser a session just opened and leads it to the start.
@@ -203,6 +210,9 @@ func (s *server) forgotTenantPassword(c *gin.Context) error {
 	var f faults
 	f.Email("/email", page.Email)
 	if err = f.Err(); err == nil {
+		err = admit(c, s.limits.resets)
+	}
+	if err == nil {
 		err = s.TenantPeople.ForgotPassword(c.Request.Context(), visitOf(c).tenant, page.Email, c.ClientIP())
 	}
 	status := http.StatusAccepted

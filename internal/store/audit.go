@@ -1,8 +1,13 @@
 package store
 
 import (
+	"bytes"
+	"cmp"
 	"context"
+	"encoding/hex"
 	"encoding/json"
+	"math"
+	"slices"
 	"strconv"
 	"time"
 
@@ -83,50 +88,87 @@ type AuditFault struct {
 	What string `json:"what"`
 }
 
+// auditRange is how many rows of the audit trail one statement hashes. The trail only
+// grows, and a statement has to end within its time.
+const auditRange = 10_000
+
+// auditLink is what the chain is checked by.
+type auditLink struct {
+	id                   int64
+	prev, hash, computed []byte
+}
+
 // VerifyAudit recomputes the hash chain of the audit trail. It returns the number
 // of rows, the hash of the last one, which may be noted elsewhere as an anchor,
 // and the first faults: a row that was changed, one that was removed before it,
 // one that was put in, rows missing at the end. An anchor, if not empty, is a
 // hash noted earlier that must still be in the chain.
 func (s *Store) VerifyAudit(ctx context.Context, anchor string, limit int) (rows int64, head string, faults []AuditFault, err error) {
+	wanted, noHash := hex.DecodeString(anchor)
+	missing := anchor != ""
 	err = s.inTx(ctx, func(tx *transaction) error {
 		// One view of rows and head.
 		if _, err := tx.Exec(ctx, `SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY`); err != nil {
 			return err
 		}
-		err := tx.QueryRow(ctx, `
-			SELECT (SELECT count(*) FROM identity.tenant_audit), encode(hash, 'hex') FROM identity.audit_head`).Scan(&rows, &head)
-		if err != nil {
+		var end, last auditLink
+		if err := tx.QueryRow(ctx, `SELECT audit_id, hash FROM identity.audit_head`).Scan(&end.id, &end.hash); err != nil {
 			return err
 		}
-		found, err := tx.Query(ctx, `
-			WITH link AS (
-				SELECT audit_id, hash, prev_hash, identity.audit_hash(a) AS computed,
-				       coalesce(lag(audit_id) OVER w, 0) AS id_before, coalesce(lag(hash) OVER w, '\x') AS hash_before
-				FROM identity.tenant_audit a WINDOW w AS (ORDER BY audit_id)),
-			fault AS (
-				SELECT audit_id, CASE
-					WHEN audit_id <> id_before + 1 THEN 'a row before this one was removed'
-					WHEN hash <> computed THEN 'this row was changed'
-					WHEN prev_hash <> hash_before THEN 'this row does not follow from the one before it'
-				END AS what FROM link
-				UNION ALL
-				SELECT h.audit_id, 'the last row is not the one that was written last'
-				FROM identity.audit_head h
-				WHERE h.audit_id <> coalesce((SELECT max(audit_id) FROM identity.tenant_audit), 0)
-				   OR h.hash <> coalesce((SELECT hash FROM identity.tenant_audit ORDER BY audit_id DESC LIMIT 1), '\x')
-				UNION ALL
-				SELECT 0, 'the anchor is not in the chain: it was computed anew'
-				WHERE $2 <> '' AND NOT EXISTS (SELECT FROM identity.tenant_audit WHERE encode(hash, 'hex') = lower($2)))
-			SELECT audit_id, what FROM fault WHERE what IS NOT NULL ORDER BY audit_id LIMIT $1`, limit, anchor)
-		if err != nil {
-			return err
+		head = hex.EncodeToString(end.hash)
+		for from, more := int64(math.MinInt64), true; more; {
+			links, err := auditLinks(ctx, tx, from)
+			if err != nil {
+				return err
+			}
+			for _, link := range links {
+				if what := link.fault(last); what != "" && len(faults) < limit {
+					faults = append(faults, AuditFault{link.id, what})
+				}
+				missing = missing && (noHash != nil || !bytes.Equal(link.hash, wanted))
+				last = link
+			}
+			rows += int64(len(links))
+			more = len(links) == auditRange && last.id < math.MaxInt64
+			from = last.id + 1
 		}
-		faults, err = pgx.CollectRows(found, func(row pgx.CollectableRow) (f AuditFault, err error) {
-			err = row.Scan(&f.ID, &f.What)
-			return f, err
-		})
-		return err
+		if end.id != last.id || !bytes.Equal(end.hash, last.hash) {
+			faults = append(faults, AuditFault{end.id, "the last row is not the one that was written last"})
+		}
+		if missing {
+			faults = append(faults, AuditFault{0, "the anchor is not in the chain: it was computed anew"})
+		}
+		slices.SortStableFunc(faults, func(a, b AuditFault) int { return cmp.Compare(a.ID, b.ID) })
+		faults = faults[:min(limit, len(faults))]
+		return nil
 	})
 	return rows, head, faults, err
+}
+
+// auditLinks returns the first rows of the trail whose id is not below from.
+func auditLinks(ctx context.Context, tx *transaction, from int64) ([]auditLink, error) {
+	found, err := tx.Query(ctx, `
+		SELECT audit_id, prev_hash, hash, identity.audit_hash(a)
+		FROM identity.tenant_audit a WHERE audit_id >= $1 ORDER BY audit_id LIMIT $2`, from, auditRange)
+	if err != nil {
+		return nil, err
+	}
+	return pgx.CollectRows(found, func(row pgx.CollectableRow) (l auditLink, err error) {
+		err = row.Scan(&l.id, &l.prev, &l.hash, &l.computed)
+		return l, err
+	})
+}
+
+// fault says what is wrong with a row that should follow from the one before, ""
+// if nothing is.
+func (l auditLink) fault(before auditLink) string {
+	switch {
+	case l.id != before.id+1:
+		return "a row before this one was removed"
+	case !bytes.Equal(l.hash, l.computed):
+		return "this row was changed"
+	case !bytes.Equal(l.prev, before.hash):
+		return "this row does not follow from the one before it"
+	}
+	return ""
 }

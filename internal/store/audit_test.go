@@ -5,6 +5,9 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/tenantry/tenantry/internal/store"
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
 
@@ -59,6 +62,57 @@ func TestVerifyAuditFindsWhatWasTamperedWith(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A trail that is longer than one statement has time for is checked all the same,
+// and so is each row after which another statement begins.
+func TestVerifyAuditOfALongTrail(t *testing.T) {
+	t.Parallel()
+	p := setup(t)
+	const length = 20_001
+	p.exec(t, `SET session_replication_role = replica`)
+	p.exec(t, fmt.Sprintf(`
+		DO $$ DECLARE r identity.tenant_audit; BEGIN
+			r.event_type := 'ACCESS_DENIED'; r.slug := ''; r.actor := 'anonymous'; r.details := '{}'; r.at := now(); r.hash := '';
+			FOR i IN 1..%d LOOP
+				r.audit_id := i; r.prev_hash := r.hash; r.hash := identity.audit_hash(r);
+				INSERT INTO identity.tenant_audit SELECT r.*;
+			END LOOP;
+			UPDATE identity.audit_head SET audit_id = r.audit_id, hash = r.hash;
+		END $$`, length))
+	// Rather than to wait for a timeout, count what a statement hashes.
+	p.exec(t, `
+		ALTER FUNCTION identity.audit_hash RENAME TO audit_hash_of;
+		CREATE FUNCTION identity.audit_hash(r identity.tenant_audit) RETURNS bytea LANGUAGE plpgsql AS $$
+		DECLARE
+			seen text[] := string_to_array(current_setting('test.seen', true), ' ');
+			n    integer := CASE WHEN seen[1] = extract(epoch FROM statement_timestamp())::text THEN seen[2]::integer ELSE 0 END;
+		BEGIN
+			IF n >= 10000 THEN
+				RAISE 'canceling statement due to statement timeout' USING ERRCODE = 'query_canceled';
+			END IF;
+			PERFORM set_config('test.seen', extract(epoch FROM statement_timestamp())::text || ' ' || n + 1, false);
+			RETURN identity.audit_hash_of(r);
+		END $$`)
+	verify := func(want ...store.AuditFault) {
+		t.Helper()
+		rows, _, faults, err := p.VerifyAudit(t.Context(), "", 5)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(want, faults); diff != "" {
+			t.Errorf("of %d rows (-want +got):\n%s", rows, diff)
+		}
+	}
+	verify()
+	p.exec(t, `
+		UPDATE identity.tenant_audit a SET hash = sha256(hash) WHERE audit_id = 20000;
+		DELETE FROM identity.tenant_audit WHERE audit_id = 10000`)
+	verify(
+		store.AuditFault{ID: 10001, What: "a row before this one was removed"},
+		store.AuditFault{ID: 20000, What: "this row was changed"},
+		store.AuditFault{ID: 20001, What: "this row does not follow from the one before it"},
+	)
 }
 
 func TestConcurrentAuditRowsMakeOneChain(t *testing.T) {

@@ -30,8 +30,10 @@ const (
 // BeginSignIn counts an attempt to sign in as account from address, before it is
 // known how it ends, so that many at once count too. A wait above zero refuses
 // the attempt: so long nobody may try again. Whether the account exists makes no
-// difference. scope is empty for the platform, else the tenant's id.
+// difference; an address counts as its network. scope is empty for the platform, else
+// the tenant's id.
 func (s *Store) BeginSignIn(ctx context.Context, scope, account, address string) (wait time.Duration, err error) {
+	from := tenancy.Network(address).String()
 	err = s.inTx(ctx, func(tx *transaction) error {
 		// Always in this order, so that two attempts never wait for each other in a
 		// circle; what is refused counts no further.
@@ -39,8 +41,8 @@ func (s *Store) BeginSignIn(ctx context.Context, scope, account, address string)
 			kind, subject string
 			allowed       int
 		}{
-			{"address", address, addressAttempts},
-			{"account_address", pair(account, address), accountAddressAttempts},
+			{"address", from, addressAttempts},
+			{"account_address", pair(account, from), accountAddressAttempts},
 			{"account", account, accountAttempts},
 		} {
 			tag, err := tx.Exec(ctx, `
@@ -76,16 +78,17 @@ func (s *Store) BeginSignIn(ctx context.Context, scope, account, address string)
 // SignInSucceeded forgets the attempts on the account, and takes this one off
 // those of the address. Only an attempt that BeginSignIn counted may end so.
 func (s *Store) SignInSucceeded(ctx context.Context, scope, account, address string) error {
+	from := tenancy.Network(address).String()
 	return s.inTx(ctx, func(tx *transaction) error {
 		if _, err := tx.Exec(ctx, `
 			UPDATE identity.sign_in_attempt SET attempts = greatest(attempts - 1, 0), blocked_until = now()
-			WHERE scope = $1 AND kind = 'address' AND subject = $2`, scope, subject(address)); err != nil {
+			WHERE scope = $1 AND kind = 'address' AND subject = $2`, scope, subject(from)); err != nil {
 			return err
 		}
 		_, err := tx.Exec(ctx, `
 			DELETE FROM identity.sign_in_attempt
 			WHERE scope = $1 AND (kind = 'account_address' AND subject = $2 OR kind = 'account' AND subject = $3)`,
-			scope, subject(pair(account, address)), subject(account))
+			scope, subject(pair(account, from)), subject(account))
 		return err
 	})
 }
@@ -109,7 +112,7 @@ func subject(typed string) []byte {
 	return sum[:]
 }
 
-func pair(account, address string) string { return normal(account) + "\n" + address }
+func pair(account, from string) string { return normal(account) + "\n" + from }
 
 func normal(typed string) string { return strings.ToLower(strings.TrimSpace(typed)) }
 

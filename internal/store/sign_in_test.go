@@ -1,6 +1,7 @@
 package store_test
 
 import (
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -49,6 +50,33 @@ func TestBeginSignIn(t *testing.T) {
 	if wait, err := s.BeginSignIn(ctx, "", "ada@example.com", "192.0.2.1"); wait > 0 || err != nil {
 		t.Errorf("after a success: wait %s, %v", wait, err)
 	}
+}
+
+// A host has a new IPv6 address for every attempt, and one network.
+func TestBeginSignInCountsNetworks(t *testing.T) {
+	t.Parallel()
+	s := setup(t)
+	ctx := t.Context()
+	try := func(scope, account, address string, blocked bool) {
+		t.Helper()
+		if wait, err := s.BeginSignIn(ctx, scope, account, address); err != nil || (wait > 0) != blocked {
+			t.Errorf("%q from %s in %q: wait %s, %v", account, address, scope, wait, err)
+		}
+	}
+	for i := range 5 {
+		try("", "ada@example.com", fmt.Sprintf("2001:db8::%x", i), false)
+	}
+	try("", "ada@example.com", "2001:db8::9:9", true)
+	try("", "ada@example.com", "2001:db8:0:1::1", false)
+	if err := s.SignInSucceeded(ctx, "", "ada@example.com", "2001:db8::aa"); err != nil {
+		t.Fatal(err)
+	}
+	try("", "ada@example.com", "2001:db8::bb", false)
+	for i := range 50 {
+		try("reset:a-tenant", fmt.Sprintf("%d@example.com", i), fmt.Sprintf("2001:db8::%x", i), false)
+	}
+	try("reset:a-tenant", "ada@example.com", "2001:db8::9:9", true)
+	try("reset:a-tenant", "ada@example.com", "2001:db8:0:1::1", false)
 }
 
 // A sign-in that was checked against a password, a role or a state that is no
