@@ -13,7 +13,9 @@ import (
 const maxClients = 10_000
 
 // limiter lets each client do something: a burst, then once every so often. It is
-// safe for concurrent use, and of this process alone: each api has its own.
+// safe for concurrent use, and of this process alone: each api has its own. It is not
+// x/time/rate's because that gives nothing back once its time has come, and counts
+// nothing that it refuses.
 type limiter struct {
 	now   func() time.Time
 	every time.Duration
