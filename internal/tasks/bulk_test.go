@@ -324,3 +324,29 @@ func TestShares(t *testing.T) {
 		}
 	}
 }
+
+// What has expired is purged by the workers that can dump it, and the others leave it to
+// them.
+func TestOnlyWorkersThatPurgeTakeWhatHasExpired(t *testing.T) {
+	t.Parallel()
+	b := setup(t)
+	submit := func(queue string) tenancy.JobID {
+		id := b.submit(t).ID
+		b.exec(t, `UPDATE identity.job SET queue = $2 WHERE job_id = $1`, id, queue)
+		b.exec(t, `UPDATE identity.outbox SET queue = $2 WHERE job_id = $1`, id, queue)
+		return id
+	}
+	expired := submit(tenancy.QueueFleet)
+	b.start(t, b.runs(done))
+	for range 5 {
+		b.awaitJob(t, submit(tenancy.QueueBulk), tenancy.JobComplete)
+	}
+	if diff := cmp.Diff(map[string]int{"pending": 1}, b.counts(t, tenancy.QueueFleet)); diff != "" {
+		t.Error(diff)
+	}
+	b.start(t, func(cfg *tasks.WorkerConfig) {
+		b.runs(done)(cfg)
+		cfg.PurgeExpired = true
+	})
+	b.awaitJob(t, expired, tenancy.JobComplete)
+}

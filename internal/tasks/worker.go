@@ -54,7 +54,8 @@ type WorkerConfig struct {
 	// workers that have one.
 	Mailer    Mailer
 	TenantURL string
-	// PurgeExpired says that tenants whose retention is over are purged here.
+	// PurgeExpired says that tenants whose retention is over are purged here: nobody
+	// else takes from QueueFleet.
 	PurgeExpired bool
 	// Pool is how databases are prepared ahead; nil leaves that to others.
 	Pool *WarmPool
@@ -150,8 +151,12 @@ func (w *Worker) Run(ctx context.Context) error {
 	if w.cfg.Mailer == nil {
 		delete(waited, tenancy.QueueMail)
 	}
+	unwaited := maps.Clone(bulkQueues)
+	if !w.cfg.PurgeExpired {
+		delete(unwaited, tenancy.QueueFleet) // its purges need what this worker lacks
+	}
 	servers = []*asynq.Server{
-		w.server(interactive, waited, taskCheckInterval), w.server(bulk, bulkQueues, bulkCheckInterval),
+		w.server(interactive, waited, taskCheckInterval), w.server(bulk, unwaited, bulkCheckInterval),
 	}
 	handler := w.mux(work, inspector)
 	for _, server := range servers {
