@@ -29,6 +29,7 @@ const (
 	InvalidDatabase      Kind = "invalid_database"
 	LeftoverDatabase     Kind = "leftover_database"
 	LeftoverSecret       Kind = "leftover_secret"
+	StrayDatabase        Kind = "stray_database"
 	UnregisteredDatabase Kind = "unregistered_database"
 	UnregisteredSecret   Kind = "unregistered_secret"
 	ForeignDatabase      Kind = "foreign_database"
@@ -46,8 +47,8 @@ const (
 func Kinds() []Kind {
 	return []Kind{
 		ServerUnreachable, VaultUnlistable, StaleReservation, StalledJob, StuckRollback, MissingDatabase, MissingSecret,
-		InvalidDatabase, LeftoverDatabase, LeftoverSecret, UnregisteredDatabase, UnregisteredSecret, ForeignDatabase,
-		ForeignSecret, UnmarkedDatabase, UnmarkedSecret, OpenDatabase, BarredApplication, StaleTemplate,
+		InvalidDatabase, LeftoverDatabase, LeftoverSecret, StrayDatabase, UnregisteredDatabase, UnregisteredSecret,
+		ForeignDatabase, ForeignSecret, UnmarkedDatabase, UnmarkedSecret, OpenDatabase, BarredApplication, StaleTemplate,
 		StrayWarmDatabase, MissingWarmDatabase,
 	}
 }
