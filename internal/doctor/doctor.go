@@ -77,7 +77,9 @@ type Finding struct {
 type Registry interface {
 	ListServers(ctx context.Context) ([]tenancy.ServerLoad, error)
 	SurveyTenants(ctx context.Context) ([]tenancy.SurveyedTenant, error)
-	SurveyJobs(ctx context.Context, since time.Time) ([]tenancy.SurveyedJob, error)
+	// SurveyJobs returns the jobs that are or just were at work or hold a place, and
+	// the last one of each of the tenants.
+	SurveyJobs(ctx context.Context, since time.Time, tenants []tenancy.TenantID) ([]tenancy.SurveyedJob, error)
 	Clock(ctx context.Context) (time.Time, error)
 	// WhileIdle runs f while no job of the slug can begin anew, if none is under
 	// way and the slug has a master row as expected. The fence of f's context fails
@@ -148,7 +150,7 @@ func (d *Doctor) Examine(ctx context.Context) ([]Finding, error) {
 	if o.tenants, err = d.Registry.SurveyTenants(ctx); err != nil {
 		return nil, err
 	}
-	if o.jobs, err = d.Registry.SurveyJobs(ctx, began); err != nil {
+	if o.jobs, err = d.Registry.SurveyJobs(ctx, began, o.strangers()); err != nil {
 		return nil, err
 	}
 	return d.diagnose(o), nil
@@ -178,6 +180,29 @@ func (d *Doctor) warmStates(ctx context.Context) (map[tenancy.WarmDatabaseID]ten
 		}
 	}
 	return rows, nil
+}
+
+// strangers are the tenants whose marks were seen where master does not have them: their
+// jobs tell whose they were.
+func (o observed) strangers() []tenancy.TenantID {
+	tenants := map[tenancy.Slug]tenancy.SurveyedTenant{}
+	for _, t := range o.tenants {
+		tenants[t.Slug] = t
+	}
+	var ids []tenancy.TenantID
+	for _, s := range o.databases {
+		for _, found := range s.found {
+			if tenants[found.Slug].Server.ID != s.server.ID {
+				ids = append(ids, found.DatabaseOwner.TenantID, found.RolesOwner.TenantID)
+			}
+		}
+	}
+	for _, s := range o.secrets {
+		if tenants[s.Slug].ID != s.Owner.TenantID {
+			ids = append(ids, s.Owner.TenantID)
+		}
+	}
+	return ids
 }
 
 type serverSurvey struct {

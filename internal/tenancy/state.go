@@ -94,7 +94,7 @@ type SurveyedTenant struct {
 	Server DBServer
 }
 
-// SurveyedJob is the last job of a tenant id.
+// SurveyedJob is a job, as a survey needs it.
 type SurveyedJob struct {
 	ID       JobID
 	TenantID TenantID
