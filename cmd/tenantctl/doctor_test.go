@@ -61,6 +61,7 @@ func TestDoctor(t *testing.T) {
 	const jobColumns = `INSERT INTO identity.job (job_id, kind, status, slug, tenant_id, display_name, admin_email, actor, db_server_id, capacity_reserved, error_code, run_after)
 		SELECT '%s', 'provision', '%s', '%s', '%s', 'x', 'x@x.example', 'test', db_server_id, %v, '', now() - interval '1 hour' FROM identity.db_server WHERE name = 'pg-a'`
 	const failedJob, failedTenant = "01a00000-0000-7000-8000-00000000000a", "01a00000-0000-7000-8000-00000000000b"
+	const failedPurge = "01a00000-0000-7000-8000-00000000000e"
 	mark := tenancy.Ownership{TenantID: failedTenant, JobID: failedJob}
 	// copyTo makes a database with a tenant's name and mark, as a restore does.
 	copyTo := func(url, slug string) {
@@ -68,6 +69,14 @@ func TestDoctor(t *testing.T) {
 		owner := queryOne[string](t, p.DatabaseURL, `SELECT 'tenantry tenant=' || tenant_id || ' job=' || job_id FROM identity.tenant WHERE slug = $1`, slug)
 		p.exec(t, url, "CREATE DATABASE tenant_"+slug)
 		p.exec(t, url, "COMMENT ON DATABASE tenant_"+slug+" IS '"+owner+"'")
+	}
+	leave := func(slug string) {
+		t.Helper()
+		p.exec(t, p.DatabaseURL, "UPDATE identity.tenant SET status = 'offboarding', status_before = 'active', purge_after = now() - interval '25 hours' WHERE slug = '"+slug+"'")
+	}
+	stay := func(slug string) {
+		t.Helper()
+		p.exec(t, p.DatabaseURL, "UPDATE identity.tenant SET status = 'active', status_before = '', purge_after = NULL WHERE slug = '"+slug+"'")
 	}
 
 	p.provision(t, "well")
@@ -211,6 +220,13 @@ func TestDoctor(t *testing.T) {
 			p.untagSecret(t, "tenant-db-well")
 			p.examine(t, exitOK, "--repair")
 		}},
+		{want: "overdue_purge well", says: "BACKUP_DIR", plant: func() { leave("well") }, mendByHand: func() { stay("well") }},
+		{want: "overdue_purge well", says: "retry-job " + failedPurge, plant: func() {
+			leave("well")
+			p.exec(t, p.DatabaseURL, `INSERT INTO identity.job (job_id, kind, status, slug, tenant_id, display_name, admin_email, actor, error_code, options, run_after, created_at)
+				SELECT '`+failedPurge+`', 'offboard', 'failed', slug, tenant_id, 'x', 'x@x.example', 'test', 'E_INTERNAL', '{"purge": true}', now() - interval '1 hour', now() - interval '1 hour'
+				FROM identity.tenant WHERE slug = 'well'`)
+		}, mendByHand: func() { stay("well") }},
 		{want: "server_unreachable", plant: func() {
 			p.ctl(t, "add-db-server", "--name", "pg-away", "--host", "127.0.0.1", "--port", "1", "--admin-secret-ref", "no-such-secret")
 		}, mendByHand: func() { p.exec(t, p.DatabaseURL, `DELETE FROM identity.db_server WHERE name = 'pg-away'`) }},

@@ -41,6 +41,7 @@ const (
 	StaleTemplate        Kind = "stale_template"
 	StrayWarmDatabase    Kind = "stray_warm_database"
 	MissingWarmDatabase  Kind = "missing_warm_database"
+	OverduePurge         Kind = "overdue_purge"
 )
 
 // Kinds lists every kind.
@@ -49,7 +50,7 @@ func Kinds() []Kind {
 		ServerUnreachable, VaultUnlistable, StaleReservation, StalledJob, StuckRollback, MissingDatabase, MissingSecret,
 		InvalidDatabase, LeftoverDatabase, LeftoverSecret, StrayDatabase, UnregisteredDatabase, UnregisteredSecret,
 		ForeignDatabase, ForeignSecret, UnmarkedDatabase, UnmarkedSecret, OpenDatabase, BarredApplication, StaleTemplate,
-		StrayWarmDatabase, MissingWarmDatabase,
+		StrayWarmDatabase, MissingWarmDatabase, OverduePurge,
 	}
 }
 
@@ -129,8 +130,8 @@ type Doctor struct {
 func (d *Doctor) Examine(ctx context.Context) ([]Finding, error) {
 	var o observed
 	// What jobs changed since then may have been looked at before the change.
-	began, err := d.Registry.Clock(ctx)
-	if err != nil {
+	var err error
+	if o.began, err = d.Registry.Clock(ctx); err != nil {
 		return nil, err
 	}
 	servers, err := d.Registry.ListServers(ctx)
@@ -150,7 +151,7 @@ func (d *Doctor) Examine(ctx context.Context) ([]Finding, error) {
 	if o.tenants, err = d.Registry.SurveyTenants(ctx); err != nil {
 		return nil, err
 	}
-	if o.jobs, err = d.Registry.SurveyJobs(ctx, began, o.strangers()); err != nil {
+	if o.jobs, err = d.Registry.SurveyJobs(ctx, o.began, o.strangers()); err != nil {
 		return nil, err
 	}
 	return d.diagnose(o), nil
@@ -158,6 +159,8 @@ func (d *Doctor) Examine(ctx context.Context) ([]Finding, error) {
 
 // observed is the world at the time of an examination.
 type observed struct {
+	// began is when it began, by master's clock.
+	began      time.Time
 	tenants    []tenancy.SurveyedTenant
 	jobs       []tenancy.SurveyedJob
 	databases  []serverSurvey

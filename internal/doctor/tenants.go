@@ -2,9 +2,14 @@ package doctor
 
 import (
 	"fmt"
+	"time"
 
 	"github.com/tenantry/tenantry/internal/tenancy"
 )
+
+// purgeOverdue is how long after its retention a tenant may be there: only a few are
+// purged at a time, and a dump may take hours.
+const purgeOverdue = 24 * time.Hour
 
 // checkTenants looks for what a master row promises and is not there.
 func (x *diagnosis) checkTenants() {
@@ -32,5 +37,24 @@ func (x *diagnosis) checkTenants() {
 				Fix:   orPurge(t, fmt.Sprintf("recover it in the vault, or set a password on %s and write its URL anew", t.Slug.AppRole())),
 			})
 		}
+		x.checkRetention(t)
 	}
+}
+
+// checkRetention looks for a tenant that should have been purged by now.
+func (x *diagnosis) checkRetention(t tenancy.SurveyedTenant) {
+	if t.Status != tenancy.TenantOffboarding || t.PurgeAfter == nil || x.began.Sub(*t.PurgeAfter) <= purgeOverdue {
+		return
+	}
+	f := Finding{
+		Kind: OverduePurge, Slug: t.Slug, Server: t.Server.Name,
+		What:  fmt.Sprintf("the retention of tenant %s was over at %s, and it was not purged", t.Slug, t.PurgeAfter.UTC().Format(time.RFC3339)),
+		Cause: "no worker has BACKUP_DIR, none runs, or other purges take their time",
+		Fix:   "set BACKUP_DIR for a worker, or: " + purgeCommand(t.Slug),
+	}
+	if t.FailedPurge != "" {
+		f.Cause = fmt.Sprintf("its purge failed, job %s, and is not begun again by itself", t.FailedPurge)
+		f.Fix = fmt.Sprintf("see why with: tenantctl get-job %s; once that is mended: tenantctl retry-job %[1]s", t.FailedPurge)
+	}
+	x.add(f)
 }

@@ -13,14 +13,19 @@ import (
 func (s *Store) SurveyTenants(ctx context.Context) ([]tenancy.SurveyedTenant, error) {
 	rows, err := s.pool.Query(ctx, `
 		SELECT t.tenant_id, t.slug, coalesce(t.job_id::text, ''), t.status,
-		       s.db_server_id, s.name, s.host, s.port, s.region, s.admin_secret_ref, s.capacity_hint, s.is_active
+		       s.db_server_id, s.name, s.host, s.port, s.region, s.admin_secret_ref, s.capacity_hint, s.is_active,
+		       t.purge_after, CASE WHEN t.purge_after < now() THEN coalesce((
+			SELECT max(job_id::text) FROM identity.job j
+			WHERE j.tenant_id = t.tenant_id AND j.kind = 'offboard' AND j.status = 'failed'
+			  AND (j.options->>'purge')::boolean AND j.created_at >= t.purge_after), '') ELSE '' END
 		FROM identity.tenant t JOIN identity.db_server s USING (db_server_id) ORDER BY t.slug`)
 	if err != nil {
 		return nil, classify(err)
 	}
 	tenants, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t tenancy.SurveyedTenant, err error) {
 		err = row.Scan(&t.ID, &t.Slug, &t.JobID, &t.Status, &t.Server.ID, &t.Server.Name, &t.Server.Host, &t.Server.Port,
-			&t.Server.Region, &t.Server.AdminSecretRef, &t.Server.CapacityHint, &t.Server.IsActive)
+			&t.Server.Region, &t.Server.AdminSecretRef, &t.Server.CapacityHint, &t.Server.IsActive,
+			&t.PurgeAfter, &t.FailedPurge)
 		return t, err
 	})
 	return tenants, classify(err)
