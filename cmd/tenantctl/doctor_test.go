@@ -19,6 +19,18 @@ import (
 // examine runs doctor and returns what it found, as "kind slug".
 func (p *plane) examine(t *testing.T, wantCode int, args ...string) []string {
 	t.Helper()
+	found := []string{}
+	for _, f := range p.findings(t, wantCode, args...) {
+		found = append(found, strings.TrimSpace(fmt.Sprintf("%s %s", f.Kind, f.Slug)))
+	}
+	slices.Sort(found)
+	return found
+}
+
+// findings runs doctor. None may advise to purge a tenant that is to stay: a purge takes
+// the slug from every server.
+func (p *plane) findings(t *testing.T, wantCode int, args ...string) []doctor.Finding {
+	t.Helper()
 	code, stdout, stderr := p.ctl(t, append([]string{"doctor", "-o", "json"}, args...)...)
 	var shown struct {
 		Healthy  bool
@@ -30,25 +42,42 @@ func (p *plane) examine(t *testing.T, wantCode int, args ...string) []string {
 	if code != wantCode || shown.Healthy != (code == exitOK) {
 		t.Errorf("doctor %v: exit %d, healthy %v\n%s", args, code, shown.Healthy, stdout)
 	}
-	found := []string{}
 	for _, f := range shown.Findings {
 		if f.What == "" || f.Cause == "" || f.Fix == "" {
 			t.Errorf("a finding does not explain itself: %+v", f)
 		}
-		found = append(found, strings.TrimSpace(fmt.Sprintf("%s %s", f.Kind, f.Slug)))
+		if strings.Contains(f.Fix, "--purge") && queryOne[int](t, p.DatabaseURL,
+			`SELECT count(*) FROM identity.tenant WHERE slug = $1 AND status <> 'offboarding'`, f.Slug) > 0 {
+			t.Errorf("%s: to purge a tenant that is to stay is no mend: %s", f.What, f.Fix)
+		}
 	}
-	slices.Sort(found)
-	return found
+	return shown.Findings
 }
 
 func TestDoctor(t *testing.T) {
 	t.Parallel()
 	p := startPlane(t, 0, nil)
-	pgA := p.DBServers[0].AdminURL
+	pgA, pgB := p.DBServers[0].AdminURL, p.DBServers[1].AdminURL
 	const jobColumns = `INSERT INTO identity.job (job_id, kind, status, slug, tenant_id, display_name, admin_email, actor, db_server_id, capacity_reserved, error_code, run_after)
 		SELECT '%s', 'provision', '%s', '%s', '%s', 'x', 'x@x.example', 'test', db_server_id, %v, '', now() - interval '1 hour' FROM identity.db_server WHERE name = 'pg-a'`
 	const failedJob, failedTenant = "01a00000-0000-7000-8000-00000000000a", "01a00000-0000-7000-8000-00000000000b"
+	const failedPurge = "01a00000-0000-7000-8000-00000000000e"
 	mark := tenancy.Ownership{TenantID: failedTenant, JobID: failedJob}
+	// copyTo makes a database with a tenant's name and mark, as a restore does.
+	copyTo := func(url, slug string) {
+		t.Helper()
+		owner := queryOne[string](t, p.DatabaseURL, `SELECT 'tenantry tenant=' || tenant_id || ' job=' || job_id FROM identity.tenant WHERE slug = $1`, slug)
+		p.exec(t, url, "CREATE DATABASE tenant_"+slug)
+		p.exec(t, url, "COMMENT ON DATABASE tenant_"+slug+" IS '"+owner+"'")
+	}
+	leave := func(slug string) {
+		t.Helper()
+		p.exec(t, p.DatabaseURL, "UPDATE identity.tenant SET status = 'offboarding', status_before = 'active', purge_after = now() - interval '25 hours' WHERE slug = '"+slug+"'")
+	}
+	stay := func(slug string) {
+		t.Helper()
+		p.exec(t, p.DatabaseURL, "UPDATE identity.tenant SET status = 'active', status_before = '', purge_after = NULL WHERE slug = '"+slug+"'")
+	}
 
 	p.provision(t, "well")
 	if got := p.examine(t, exitOK); len(got) != 0 {
@@ -61,6 +90,7 @@ func TestDoctor(t *testing.T) {
 		want       string
 		plant      func()
 		safe       bool
+		says       string // somewhere in what mends it
 		mendByHand func()
 	}{
 		{want: "stale_reservation gone", safe: true, plant: func() {
@@ -157,6 +187,46 @@ func TestDoctor(t *testing.T) {
 		{want: "invalid_database well", plant: func() {
 			p.exec(t, pgA, "UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'tenant_well'")
 		}, mendByHand: func() { p.exec(t, pgA, "UPDATE pg_database SET datconnlimit = -1 WHERE datname = 'tenant_well'") }},
+		{
+			want: "stray_database well", says: "on pg-b only: DROP DATABASE tenant_well", plant: func() { copyTo(pgB, "well") },
+			mendByHand: func() { p.exec(t, pgB, "DROP DATABASE tenant_well") },
+		},
+		{want: "stray_database well", says: "on pg-b only: DROP ROLE tenant_well_app", plant: func() {
+			owner := queryOne[string](t, pgA, `SELECT shobj_description(oid, 'pg_authid') FROM pg_roles WHERE rolname = 'tenant_well_app'`)
+			p.exec(t, pgB, "CREATE ROLE tenant_well_app; COMMENT ON ROLE tenant_well_app IS '"+owner+"'")
+		}, mendByHand: func() { p.exec(t, pgB, "DROP ROLE tenant_well_app") }},
+		{
+			want: "foreign_database well", says: "on pg-b alone", plant: func() { p.exec(t, pgB, "CREATE DATABASE tenant_well") },
+			mendByHand: func() { p.exec(t, pgB, "DROP DATABASE tenant_well") },
+		},
+		{want: "leftover_database well", safe: true, plant: func() { // of another tenant of the slug
+			p.exec(t, pgB, "CREATE DATABASE tenant_well")
+			p.exec(t, pgB, "COMMENT ON DATABASE tenant_well IS '"+mark.String()+"'")
+		}},
+		{want: "invalid_database well", safe: true, plant: func() { // beside the tenant
+			copyTo(pgB, "well")
+			p.exec(t, pgB, "UPDATE pg_database SET datconnlimit = -2 WHERE datname = 'tenant_well'")
+		}},
+		{want: "missing_database only,stray_database only", says: "keep it", plant: func() { // master is wrong
+			p.provision(t, "only")
+			copyTo(pgB, "only")
+			p.exec(t, pgA, "DROP DATABASE tenant_only")
+		}, mendByHand: func() { p.offboard(t, exitOK, "--slug", "only", "--purge", "--confirm", "only", "--no-backup") }},
+		{want: "foreign_secret well", says: "tag tenant-id", plant: func() {
+			if err := p.vault.Adopt(t.Context(), "tenant-db-well", mark); err != nil {
+				t.Fatal(err)
+			}
+		}, mendByHand: func() {
+			p.untagSecret(t, "tenant-db-well")
+			p.examine(t, exitOK, "--repair")
+		}},
+		{want: "overdue_purge well", says: "BACKUP_DIR", plant: func() { leave("well") }, mendByHand: func() { stay("well") }},
+		{want: "overdue_purge well", says: "retry-job " + failedPurge, plant: func() {
+			leave("well")
+			p.exec(t, p.DatabaseURL, `INSERT INTO identity.job (job_id, kind, status, slug, tenant_id, display_name, admin_email, actor, error_code, options, run_after, created_at)
+				SELECT '`+failedPurge+`', 'offboard', 'failed', slug, tenant_id, 'x', 'x@x.example', 'test', 'E_INTERNAL', '{"purge": true}', now() - interval '1 hour', now() - interval '1 hour'
+				FROM identity.tenant WHERE slug = 'well'`)
+		}, mendByHand: func() { stay("well") }},
 		{want: "server_unreachable", plant: func() {
 			p.ctl(t, "add-db-server", "--name", "pg-away", "--host", "127.0.0.1", "--port", "1", "--admin-secret-ref", "no-such-secret")
 		}, mendByHand: func() { p.exec(t, p.DatabaseURL, `DELETE FROM identity.db_server WHERE name = 'pg-away'`) }},
@@ -165,6 +235,12 @@ func TestDoctor(t *testing.T) {
 		want := strings.Split(test.want, ",")
 		if diff := cmp.Diff(want, p.examine(t, exitJobFailed)); diff != "" {
 			t.Fatalf("planted %s: %s", test.want, diff)
+		}
+		if test.says != "" {
+			said := func(f doctor.Finding) bool { return strings.Contains(f.Fix, test.says) }
+			if found := p.findings(t, exitJobFailed); !slices.ContainsFunc(found, said) {
+				t.Errorf("planted %s: nothing says %q: %+v", test.want, test.says, found)
+			}
 		}
 		if !test.safe {
 			if diff := cmp.Diff(want, p.examine(t, exitJobFailed, "--repair")); diff != "" {

@@ -43,7 +43,7 @@ func newMetrics() *metrics {
 			Buckets: prometheus.ExponentialBuckets(0.001, 2.5, 12),
 		}, []string{"phase", "outcome"}),
 		diverge: prometheus.NewGaugeVec(prometheus.GaugeOpts{
-			Name: "tenantry_divergences", Help: "What tenantctl doctor finds, by kind, when this worker looked last.",
+			Name: "tenantry_divergences", Help: "What tenantctl doctor finds, by kind; on the one worker that looks.",
 		}, []string{"kind"}),
 		claims: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "tenantry_warm_claims_total", Help: "Databases that jobs took from the pool of prepared ones (hit), or had to copy (miss).",

@@ -23,34 +23,6 @@ var WorkerNeeds = []string{"DATABASE_URL", "REDIS_URL", "KEY_VAULT_URL"}
 // interrupted. With it a worker is gone within the 30 s that orchestrators wait.
 const DefaultGrace = 20 * time.Second
 
-// examineInterval is how often one of the workers looks for divergences.
-const examineInterval = 5 * time.Minute
-
-// examine publishes what `tenantctl doctor` would say as a metric of the worker
-// that looked last. It repairs nothing.
-func examine(ctx context.Context, c *Control, m *metrics) {
-	d := doctor.Doctor{Registry: c.Store, Databases: c.Databases, Secrets: c.Vault}
-	tick := time.NewTicker(examineInterval)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-		err := c.Store.Lead(ctx, "doctor", func(ctx context.Context) error {
-			findings, err := d.Examine(ctx)
-			if err == nil {
-				m.diverged(findings)
-			}
-			return err
-		})
-		if err != nil && ctx.Err() == nil {
-			c.log.Warn("cannot look for divergences", "error", err)
-		}
-	}
-}
-
 // RunWorker runs a worker until ctx ends.
 func RunWorker(ctx context.Context, cfg config.Config, log *slog.Logger, grace time.Duration) error {
 	redis, err := openRedis(cfg, log)
@@ -92,7 +64,8 @@ func RunWorker(ctx context.Context, cfg config.Config, log *slog.Logger, grace t
 	})
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return worker.Run(ctx) })
-	g.Go(func() error { examine(ctx, control, m); return nil })
+	d := doctor.Doctor{Registry: control.Store, Databases: control.Databases, Secrets: control.Vault}
+	g.Go(func() error { examiner{control.Store.Lead, d.Examine, m, log}.run(ctx); return nil })
 	g.Go(func() error { return m.serve(ctx, cfg.MetricsAddr, control.Store.Ping) })
 	return g.Wait()
 }

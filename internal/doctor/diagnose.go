@@ -16,6 +16,8 @@ type diagnosis struct {
 	observed
 	tenantBySlug map[tenancy.Slug]tenancy.SurveyedTenant
 	jobByTenant  map[tenancy.TenantID]tenancy.SurveyedJob
+	// there is what the servers have that could be looked at.
+	there map[tenancy.ServerID]map[tenancy.Slug]tenancy.SurveyedDatabase
 	// busy are the slugs a job is, or just was, at work on: nothing of theirs is
 	// judged.
 	busy     map[tenancy.Slug]bool
@@ -27,6 +29,7 @@ func (d *Doctor) diagnose(o observed) []Finding {
 		Doctor: d, observed: o,
 		tenantBySlug: map[tenancy.Slug]tenancy.SurveyedTenant{},
 		jobByTenant:  map[tenancy.TenantID]tenancy.SurveyedJob{},
+		there:        map[tenancy.ServerID]map[tenancy.Slug]tenancy.SurveyedDatabase{},
 		busy:         map[tenancy.Slug]bool{},
 		findings:     []Finding{},
 	}
@@ -38,6 +41,16 @@ func (d *Doctor) diagnose(o observed) []Finding {
 		if !j.Status.Settled() || j.Recent {
 			x.busy[j.Slug] = true
 		}
+	}
+	for _, s := range o.databases {
+		if s.err != nil {
+			continue
+		}
+		found := map[tenancy.Slug]tenancy.SurveyedDatabase{}
+		for _, d := range s.found {
+			found[d.Slug] = d
+		}
+		x.there[s.server.ID] = found
 	}
 	x.checkJobs()
 	x.checkServers()
@@ -139,7 +152,13 @@ func (x *diagnosis) checkDatabase(server tenancy.DBServer, found tenancy.Surveye
 		what = fmt.Sprintf("role %s on %s", strings.Join(found.Roles, " and "), server.Name)
 		owner = found.RolesOwner
 	}
-	f := Finding{Slug: found.Slug, Server: server.Name, What: what + " has no master row"}
+	// A purge takes the slug from every server, so it is no advice for what lies beside a
+	// tenant that master has.
+	nowhere := "has no master row"
+	if registered {
+		nowhere = fmt.Sprintf("is a stray: master has %s on %s", t.Slug, t.Server.Name)
+	}
+	f := Finding{Slug: found.Slug, Server: server.Name, What: what + " " + nowhere}
 	drop := func(ctx context.Context) error {
 		if found.Database && !found.Invalid {
 			used, err := x.Databases.Used(ctx, server, found.Slug)
@@ -158,20 +177,47 @@ func (x *diagnosis) checkDatabase(server tenancy.DBServer, found tenancy.Surveye
 		f.Kind = ForeignDatabase
 		f.What = what + " has a tenant's name and cannot be shown to be ours"
 		f.Cause = "someone made it by hand, or it is another control plane's"
-		f.Fix = fmt.Sprintf("rename or drop it, or: tenantctl offboard-tenant --slug %s --purge --confirm %[1]s --adopt", found.Slug)
+		f.Fix = "find out whose it is; then rename or drop it"
+		if registered {
+			f.What += ", and " + nowhere
+			f.Fix += ", on " + server.Name + " alone"
+		} else {
+			f.Fix += ", or: " + purgeCommand(found.Slug) + " --adopt"
+		}
 	case neverLived(job):
 		f.Kind, f.repair = LeftoverDatabase, drop
 		f.Cause = fmt.Sprintf("job %s is %s and left it", job.ID, job.Status)
 	case found.Invalid:
 		f.Kind, f.repair = InvalidDatabase, drop
-		f.What = what + " is half dropped, and has no master row"
+		f.What = what + " is half dropped, and " + nowhere
 		f.Cause = "a DROP DATABASE was interrupted; nothing can be read from it any more"
+	case registered:
+		f.Kind, f.Fix = StrayDatabase, x.strayAdvice(server, t, found)
+		f.Cause = "the tenant was restored elsewhere and master changed, or a purge could not reach the server and the slug was used again"
 	default:
 		f.Kind = UnregisteredDatabase
 		f.Cause = "the master row was removed by hand, or a purge was interrupted"
-		f.Fix = fmt.Sprintf("restore the master row, or: tenantctl offboard-tenant --slug %s --purge --confirm %[1]s", found.Slug)
+		f.Fix = "restore the master row, or: " + purgeCommand(found.Slug)
 	}
 	x.add(f)
+}
+
+// strayAdvice is for what lies on a server that is not the tenant's. Where the tenant's own
+// was not seen whole, the stray may be all there is of its data.
+func (x *diagnosis) strayAdvice(server tenancy.DBServer, t tenancy.SurveyedTenant, found tenancy.SurveyedDatabase) string {
+	var drop []string
+	if found.Database {
+		if home := x.there[t.Server.ID][t.Slug]; !home.Database || home.Invalid {
+			return fmt.Sprintf("keep it: no whole database of %s was seen on %s, so this may be all there is; "+
+				"restore it there from this one or from a backup, if it is not there", t.Slug, t.Server.Name)
+		}
+		drop = append(drop, "DROP DATABASE "+t.Slug.DatabaseName())
+	}
+	if len(found.Roles) > 0 {
+		drop = append(drop, "DROP ROLE "+strings.Join(found.Roles, ", "))
+	}
+	return fmt.Sprintf("see with psql that nobody uses it, that secret %s leads to %s, and that it has nothing which the tenant's own lacks; then, on %s only: %s",
+		t.Slug.SecretName(), t.Server.Name, server.Name, strings.Join(drop, "; "))
 }
 
 // neverLived reports whether a tenant never was in use, so that what there is of
@@ -187,7 +233,7 @@ func (x *diagnosis) checkRegisteredDatabase(t tenancy.SurveyedTenant, found tena
 	if found.Database && found.Invalid {
 		f.Kind, f.What = InvalidDatabase, name+" is half dropped"
 		f.Cause = "a DROP DATABASE was interrupted; nothing can be read from it any more"
-		f.Fix = "restore it from a backup, or: " + purgeCommand(t.Slug)
+		f.Fix = orPurge(t, "drop it there, and restore it from a backup")
 		x.add(f)
 		return
 	}
@@ -198,7 +244,7 @@ func (x *diagnosis) checkRegisteredDatabase(t tenancy.SurveyedTenant, found tena
 		if ours(found.DatabaseOwner, t) && ours(found.RolesOwner, t) {
 			unmarked.repair = func(ctx context.Context) error { return x.Databases.Mark(ctx, t.Server, t.Slug, owner) }
 		} else {
-			unmarked.Fix = "find out whose it is; then: " + purgeCommand(t.Slug) + " --adopt"
+			unmarked.Fix = unmarkAdvice(t, found)
 		}
 		x.add(unmarked)
 		return
@@ -226,8 +272,32 @@ func ours(mark tenancy.Ownership, t tenancy.SurveyedTenant) bool {
 	return mark.TenantID == "" || mark.TenantID == t.ID
 }
 
+// unmarkAdvice takes off marks of others, so that a repair may put on the tenant's.
+func unmarkAdvice(t tenancy.SurveyedTenant, found tenancy.SurveyedDatabase) string {
+	var unmark []string
+	if !ours(found.DatabaseOwner, t) {
+		unmark = append(unmark, "COMMENT ON DATABASE "+t.Slug.DatabaseName()+" IS NULL")
+	}
+	if !ours(found.RolesOwner, t) {
+		for _, role := range found.Roles {
+			unmark = append(unmark, "COMMENT ON ROLE "+role+" IS NULL")
+		}
+	}
+	return fmt.Sprintf("find out whose it is; if it is %s's, on %s: %s; and then: tenantctl doctor --repair",
+		t.Slug, t.Server.Name, strings.Join(unmark, "; "))
+}
+
 func purgeCommand(slug tenancy.Slug) string {
 	return fmt.Sprintf("tenantctl offboard-tenant --slug %s --purge --confirm %[1]s", slug)
+}
+
+// orPurge adds the purge to an advice if the tenant is to go anyway. It would take all
+// there is of one that is to stay, copies that could bring it back included.
+func orPurge(t tenancy.SurveyedTenant, advice string) string {
+	if t.Status != tenancy.TenantOffboarding {
+		return advice
+	}
+	return advice + ", or, if nobody wants it back: " + purgeCommand(t.Slug)
 }
 
 func (x *diagnosis) checkSecrets() {
@@ -258,11 +328,11 @@ func (x *diagnosis) checkSecrets() {
 		case registered:
 			f.Kind, f.What = ForeignSecret, "secret "+name+" carries the tags of another tenant"
 			f.Cause = "it was set by hand, or by another control plane"
-			f.Fix = "find out whose it is; then: " + purgeCommand(s.Slug) + " --adopt"
+			f.Fix = "find out whose it is; if it is the tenant's, take its tag tenant-id off, and then: tenantctl doctor --repair"
 		case !ours:
 			f.Kind, f.What = ForeignSecret, "secret "+name+" has a tenant's name and cannot be shown to be ours"
 			f.Cause = "someone made it by hand, or it is another control plane's"
-			f.Fix = "delete it, or: " + purgeCommand(s.Slug) + " --adopt"
+			f.Fix = "find out whose it is; then delete it, or: " + purgeCommand(s.Slug) + " --adopt"
 		case neverLived(job):
 			f.Kind, f.Cause = LeftoverSecret, fmt.Sprintf("job %s is %s and left it", job.ID, job.Status)
 			f.repair = func(ctx context.Context) error { _, err := x.Secrets.Drop(ctx, name, s.Owner); return err }
@@ -271,45 +341,5 @@ func (x *diagnosis) checkSecrets() {
 			f.Fix = "restore the master row, or: " + purgeCommand(s.Slug)
 		}
 		x.add(f)
-	}
-}
-
-// checkTenants looks for what a master row promises and is not there.
-func (x *diagnosis) checkTenants() {
-	databases := map[tenancy.ServerID]map[tenancy.Slug]bool{}
-	for _, s := range x.databases {
-		if s.err != nil {
-			continue
-		}
-		there := map[tenancy.Slug]bool{}
-		for _, found := range s.found {
-			there[found.Slug] = found.Database
-		}
-		databases[s.server.ID] = there
-	}
-	secrets := map[tenancy.Slug]bool{}
-	for _, s := range x.secrets {
-		secrets[s.Slug] = s.Exists
-	}
-	for _, t := range x.tenants {
-		if x.busy[t.Slug] {
-			continue
-		}
-		if there, known := databases[t.Server.ID]; known && !there[t.Slug] {
-			x.add(Finding{
-				Kind: MissingDatabase, Slug: t.Slug, Server: t.Server.Name,
-				What:  fmt.Sprintf("tenant %s is %s and has no database on %s", t.Slug, t.Status, t.Server.Name),
-				Cause: "it was dropped by hand, or the server was restored from an older backup",
-				Fix:   "restore it from a backup, or: " + purgeCommand(t.Slug),
-			})
-		}
-		if x.secretsErr == nil && !secrets[t.Slug] {
-			x.add(Finding{
-				Kind: MissingSecret, Slug: t.Slug,
-				What:  fmt.Sprintf("tenant %s is %s and its secret %s is gone", t.Slug, t.Status, t.Slug.SecretName()),
-				Cause: "it was deleted by hand",
-				Fix:   "recover it in the vault, or: " + purgeCommand(t.Slug),
-			})
-		}
 	}
 }

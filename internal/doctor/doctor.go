@@ -29,6 +29,7 @@ const (
 	InvalidDatabase      Kind = "invalid_database"
 	LeftoverDatabase     Kind = "leftover_database"
 	LeftoverSecret       Kind = "leftover_secret"
+	StrayDatabase        Kind = "stray_database"
 	UnregisteredDatabase Kind = "unregistered_database"
 	UnregisteredSecret   Kind = "unregistered_secret"
 	ForeignDatabase      Kind = "foreign_database"
@@ -40,15 +41,16 @@ const (
 	StaleTemplate        Kind = "stale_template"
 	StrayWarmDatabase    Kind = "stray_warm_database"
 	MissingWarmDatabase  Kind = "missing_warm_database"
+	OverduePurge         Kind = "overdue_purge"
 )
 
 // Kinds lists every kind.
 func Kinds() []Kind {
 	return []Kind{
 		ServerUnreachable, VaultUnlistable, StaleReservation, StalledJob, StuckRollback, MissingDatabase, MissingSecret,
-		InvalidDatabase, LeftoverDatabase, LeftoverSecret, UnregisteredDatabase, UnregisteredSecret, ForeignDatabase,
-		ForeignSecret, UnmarkedDatabase, UnmarkedSecret, OpenDatabase, BarredApplication, StaleTemplate,
-		StrayWarmDatabase, MissingWarmDatabase,
+		InvalidDatabase, LeftoverDatabase, LeftoverSecret, StrayDatabase, UnregisteredDatabase, UnregisteredSecret,
+		ForeignDatabase, ForeignSecret, UnmarkedDatabase, UnmarkedSecret, OpenDatabase, BarredApplication, StaleTemplate,
+		StrayWarmDatabase, MissingWarmDatabase, OverduePurge,
 	}
 }
 
@@ -76,7 +78,9 @@ type Finding struct {
 type Registry interface {
 	ListServers(ctx context.Context) ([]tenancy.ServerLoad, error)
 	SurveyTenants(ctx context.Context) ([]tenancy.SurveyedTenant, error)
-	SurveyJobs(ctx context.Context, since time.Time) ([]tenancy.SurveyedJob, error)
+	// SurveyJobs returns the jobs that are or just were at work or hold a place, and
+	// the last one of each of the tenants.
+	SurveyJobs(ctx context.Context, since time.Time, tenants []tenancy.TenantID) ([]tenancy.SurveyedJob, error)
 	Clock(ctx context.Context) (time.Time, error)
 	// WhileIdle runs f while no job of the slug can begin anew, if none is under
 	// way and the slug has a master row as expected. The fence of f's context fails
@@ -126,8 +130,8 @@ type Doctor struct {
 func (d *Doctor) Examine(ctx context.Context) ([]Finding, error) {
 	var o observed
 	// What jobs changed since then may have been looked at before the change.
-	began, err := d.Registry.Clock(ctx)
-	if err != nil {
+	var err error
+	if o.began, err = d.Registry.Clock(ctx); err != nil {
 		return nil, err
 	}
 	servers, err := d.Registry.ListServers(ctx)
@@ -147,7 +151,7 @@ func (d *Doctor) Examine(ctx context.Context) ([]Finding, error) {
 	if o.tenants, err = d.Registry.SurveyTenants(ctx); err != nil {
 		return nil, err
 	}
-	if o.jobs, err = d.Registry.SurveyJobs(ctx, began); err != nil {
+	if o.jobs, err = d.Registry.SurveyJobs(ctx, o.began, o.strangers()); err != nil {
 		return nil, err
 	}
 	return d.diagnose(o), nil
@@ -155,6 +159,8 @@ func (d *Doctor) Examine(ctx context.Context) ([]Finding, error) {
 
 // observed is the world at the time of an examination.
 type observed struct {
+	// began is when it began, by master's clock.
+	began      time.Time
 	tenants    []tenancy.SurveyedTenant
 	jobs       []tenancy.SurveyedJob
 	databases  []serverSurvey
@@ -177,6 +183,29 @@ func (d *Doctor) warmStates(ctx context.Context) (map[tenancy.WarmDatabaseID]ten
 		}
 	}
 	return rows, nil
+}
+
+// strangers are the tenants whose marks were seen where master does not have them: their
+// jobs tell whose they were.
+func (o observed) strangers() []tenancy.TenantID {
+	tenants := map[tenancy.Slug]tenancy.SurveyedTenant{}
+	for _, t := range o.tenants {
+		tenants[t.Slug] = t
+	}
+	var ids []tenancy.TenantID
+	for _, s := range o.databases {
+		for _, found := range s.found {
+			if tenants[found.Slug].Server.ID != s.server.ID {
+				ids = append(ids, found.DatabaseOwner.TenantID, found.RolesOwner.TenantID)
+			}
+		}
+	}
+	for _, s := range o.secrets {
+		if tenants[s.Slug].ID != s.Owner.TenantID {
+			ids = append(ids, s.Owner.TenantID)
+		}
+	}
+	return ids
 }
 
 type serverSurvey struct {

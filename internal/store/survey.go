@@ -13,14 +13,19 @@ import (
 func (s *Store) SurveyTenants(ctx context.Context) ([]tenancy.SurveyedTenant, error) {
 	rows, err := s.pool.Query(ctx, `
 		SELECT t.tenant_id, t.slug, coalesce(t.job_id::text, ''), t.status,
-		       s.db_server_id, s.name, s.host, s.port, s.region, s.admin_secret_ref, s.capacity_hint, s.is_active
+		       s.db_server_id, s.name, s.host, s.port, s.region, s.admin_secret_ref, s.capacity_hint, s.is_active,
+		       t.purge_after, CASE WHEN t.purge_after < now() THEN coalesce((
+			SELECT max(job_id::text) FROM identity.job j
+			WHERE j.tenant_id = t.tenant_id AND j.kind = 'offboard' AND j.status = 'failed'
+			  AND (j.options->>'purge')::boolean AND j.created_at >= t.purge_after), '') ELSE '' END
 		FROM identity.tenant t JOIN identity.db_server s USING (db_server_id) ORDER BY t.slug`)
 	if err != nil {
 		return nil, classify(err)
 	}
 	tenants, err := pgx.CollectRows(rows, func(row pgx.CollectableRow) (t tenancy.SurveyedTenant, err error) {
 		err = row.Scan(&t.ID, &t.Slug, &t.JobID, &t.Status, &t.Server.ID, &t.Server.Name, &t.Server.Host, &t.Server.Port,
-			&t.Server.Region, &t.Server.AdminSecretRef, &t.Server.CapacityHint, &t.Server.IsActive)
+			&t.Server.Region, &t.Server.AdminSecretRef, &t.Server.CapacityHint, &t.Server.IsActive,
+			&t.PurgeAfter, &t.FailedPurge)
 		return t, err
 	})
 	return tenants, classify(err)
@@ -33,19 +38,27 @@ func (s *Store) Clock(ctx context.Context) (time.Time, error) {
 	return now, classify(err)
 }
 
-// SurveyJobs returns the last job of each tenant id there ever was, and any job
-// that holds a place. Those that changed after since are recent.
-func (s *Store) SurveyJobs(ctx context.Context, since time.Time) ([]tenancy.SurveyedJob, error) {
+// SurveyJobs returns the jobs that are not settled, changed after since or hold a place,
+// and the last one of each of the tenants, oldest first. Those that changed are recent.
+func (s *Store) SurveyJobs(ctx context.Context, since time.Time, tenants []tenancy.TenantID) ([]tenancy.SurveyedJob, error) {
+	ids := []string{}
+	for _, id := range tenants {
+		if validID(id) { // a mark made by hand may say anything
+			ids = append(ids, string(id))
+		}
+	}
 	rows, err := s.pool.Query(ctx, `
 		SELECT job_id, tenant_id, slug, kind, status, capacity_reserved, residue,
 		       greatest(created_at, started_at, finished_at, run_after) > $1,
 		       EXISTS (SELECT FROM identity.tenant_audit a WHERE a.tenant_id = j.tenant_id AND a.event_type = 'TENANT_PROVISIONED'),
-		       status IN ('queued', 'running', 'rolling_back') AND run_after < now() - interval '2 minutes'
+		       `+unsettled+` AND run_after < now() - interval '2 minutes'
 		         AND (lease_until IS NULL OR lease_until < now())
 		FROM identity.job j
-		WHERE NOT dry_run AND (capacity_reserved OR NOT EXISTS (
+		WHERE NOT dry_run AND (`+unsettled+` OR capacity_reserved
+		   OR greatest(created_at, started_at, finished_at, run_after) > $1
+		   OR tenant_id = ANY($2::uuid[]) AND NOT EXISTS (
 			SELECT FROM identity.job later WHERE later.tenant_id = j.tenant_id AND later.job_id > j.job_id AND NOT later.dry_run))
-		ORDER BY job_id`, since)
+		ORDER BY job_id`, since, ids)
 	if err != nil {
 		return nil, classify(err)
 	}

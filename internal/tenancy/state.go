@@ -92,9 +92,13 @@ type SurveyedTenant struct {
 	JobID  JobID
 	Status TenantStatus
 	Server DBServer
+	// PurgeAfter is when an offboarding tenant's retention ends.
+	PurgeAfter *time.Time
+	// FailedPurge is the last purge that failed since then, "" if there is none.
+	FailedPurge JobID
 }
 
-// SurveyedJob is the last job of a tenant id.
+// SurveyedJob is a job, as a survey needs it.
 type SurveyedJob struct {
 	ID       JobID
 	TenantID TenantID
