@@ -101,13 +101,21 @@ func setupLimited(t *testing.T, change ...func(*tenantdb.Config)) *bundle {
 	t.Helper()
 	pg := devplane.TenantServer(t, 1)
 	name := "limited_" + randomHex(4)
-	sql(t, pg.URL(), "CREATE ROLE "+name+" LOGIN CREATEDB CREATEROLE PASSWORD 'limited'; GRANT CONNECT ON DATABASE postgres TO "+name)
+	addLimited(t, pg.URL(), name)
 	u, err := url.Parse(pg.URL())
 	if err != nil {
 		t.Fatal(err)
 	}
 	u.User = url.UserPassword(name, "limited")
 	return setupOn(t, pg, u.String(), change...)
+}
+
+// addLimited makes such an admin. The lock is the one under which Servers grants the same:
+// two at a time would fail each other.
+func addLimited(t *testing.T, url, name string) {
+	t.Helper()
+	sql(t, url, "SELECT pg_advisory_xact_lock(hashtextextended('tenantry maintenance', 0));"+
+		"CREATE ROLE "+name+" LOGIN CREATEDB CREATEROLE PASSWORD 'limited'; GRANT CONNECT ON DATABASE postgres TO "+name)
 }
 
 func setupOn(t *testing.T, pg *devplane.Postgres, adminURL string, change ...func(*tenantdb.Config)) *bundle {

@@ -305,7 +305,7 @@ func TestWhatCannotBeTakenIsCopied(t *testing.T) {
 		"not the admin's": func(t *testing.T, b *bundle, d tenancy.WarmDatabase) {
 			sql(t, b.pg.URL(), "ALTER DATABASE "+d.ID.DatabaseName()+" OWNER TO postgres")
 			admin := "other_" + randomHex(4)
-			sql(t, b.pg.URL(), "CREATE ROLE "+admin+" LOGIN CREATEDB CREATEROLE PASSWORD 'limited'; GRANT CONNECT ON DATABASE postgres TO "+admin)
+			addLimited(t, b.pg.URL(), admin)
 			url, _ := b.vault.Value(t.Context(), "admin-url")
 			b.vault.set("admin-url", strings.Replace(url, strings.SplitAfter(strings.SplitN(url, "@", 2)[0], "//")[1], admin+":limited", 1))
 			if _, err := b.Resolve(t.Context(), b.server); err != nil {
