@@ -95,7 +95,8 @@ func wantNoMoreThanNeeded(t *testing.T, a, b *bundle) {
 // TestLimitedAdminWithItsOwnMaintenanceDatabase: what the admin owns it closes.
 func TestLimitedAdminWithItsOwnMaintenanceDatabase(t *testing.T) {
 	t.Parallel()
-	b := setupLimited(t)
+	// Its locks are in that database: it must not build what others build on the server.
+	b := setupLimited(t, withoutTemplates)
 	url, _ := b.vault.Value(t.Context(), "admin-url")
 	maintenance := "maintenance_" + randomHex(4)
 	sql(t, url, "CREATE DATABASE "+maintenance)
