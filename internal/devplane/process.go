@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -153,14 +154,21 @@ func (p *process) waitReady(ctx context.Context, probe func(context.Context) err
 var errExited = errors.New("the server ended while starting")
 
 // freePort returns a loopback port that nobody listens on. Another process may
-// take it before its user does; callers try again then.
+// take it before its user does; callers try again then. It is none of those that systems
+// give to whoever asks for any (Linux from 32768 on): a server that is started again on
+// its port would find a passing connection there.
 func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("cannot find a free port: %w", err)
+	const lowest, end = 10_000, 32_768
+	for try := 1; ; try++ {
+		l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", lowest+rand.IntN(end-lowest)))
+		if err == nil {
+			defer l.Close()
+			return l.Addr().(*net.TCPAddr).Port, nil
+		}
+		if try == 20 {
+			return 0, fmt.Errorf("cannot find a free port: %w", err)
+		}
 	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
 
 // serverUser returns whom to run Postgres as: nil for the current user, or, for
